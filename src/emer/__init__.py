@@ -1,0 +1,1 @@
+"""Experiment framework for multi-objective ensemble ranking."""

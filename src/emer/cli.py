@@ -1,0 +1,44 @@
+"""The command ``emer <job> key=value ...``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+JOBS = {
+    "train": "train a method on a request log, evaluate it, leave a run folder",
+    "evaluate": "reload a run and evaluate it again: emer evaluate run=outputs/train/...",
+    "prepare": "turn a real or simulated log into request Parquet: emer prepare data=kuairand data.root=...",
+    "validate": "check request Parquet files: emer validate data.root=/my/requests",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one job; returns the exit status (2 for a command line that names no job)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    job, rest = arguments[0], arguments[1:]
+    if job not in JOBS:
+        close = difflib.get_close_matches(job, JOBS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        print(f"error: there is no job {job!r}.{hint}\n\n{usage()}", file=sys.stderr)
+        return 2
+    # Imported late: listing the jobs must not wait for torch.
+    app = import_module("emer.jobs.app")
+    module = import_module(f"emer.jobs.{job}")
+    return app.run(getattr(module, job), job, rest)
+
+
+def usage() -> str:
+    lines = ["usage: emer <job> key=value ...", "", "jobs:"]
+    lines += [f"  {name:<10}{text}" for name, text in JOBS.items()]
+    lines += ["", "emer <job> --help shows a job's configuration."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

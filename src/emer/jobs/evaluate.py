@@ -1,0 +1,124 @@
+"""``emer evaluate``: reload a run and evaluate it again."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+
+from emer.errors import EmerError
+from emer.instantiation import instantiate
+from emer.jobs.launch import launch, process_count
+from emer.jobs.prepare import prepare_data, set_threads
+from emer.jobs.train import best_checkpoint, build_datamodule, build_module, quiet, report
+from emer.labels import run_label
+from emer.ranks import is_first_rank, is_rank
+from emer.results import Evaluation, write_evaluation
+from emer.run_folder import RunFolder
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Evaluate a run's checkpoint on its test split into a folder of its own.
+
+    Raises:
+        EmerError: the run folder, its config or its checkpoint is missing, or the data cannot be read.
+    """
+    folder = RunFolder(cfg.run)
+    run_cfg = config_of(cfg, folder)
+    target = (
+        Path(cfg.paths.output_dir) / "evaluate" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{run_label(run_cfg)}"
+    )
+    if process_count(cfg.trainer) > 1 and not is_rank():
+        prepare_data(run_cfg)
+        target.mkdir(parents=True)
+        with open_dict(cfg):
+            cfg.target = str(target)
+        launch("evaluate", cfg, target)
+    else:
+        target = Path(cfg.get("target") or target)
+        _evaluate(cfg, run_cfg, folder, target)
+    if not is_rank():
+        console = Console()
+        console.print(difference_to(folder, target, cfg), highlight=False)
+        console.print(str(target), soft_wrap=True, highlight=False)
+
+
+def config_of(cfg: DictConfig, folder: RunFolder) -> DictConfig:
+    """The run's config, with this evaluation's cache, threads and data folder."""
+    run_cfg = folder.load_config()
+    run_cfg.paths = cfg.paths
+    if cfg.num_threads is not None:
+        run_cfg.num_threads = cfg.num_threads
+    if cfg.data_root is not None:
+        if "root" not in run_cfg.data:
+            raise EmerError(f"data_root: the run used data={run_cfg.data.name}, which has no folder to move")
+        run_cfg.data.root = cfg.data_root
+        run_cfg.data.source.root = cfg.data_root
+    return run_cfg
+
+
+def checkpoint_of(cfg: DictConfig, folder: RunFolder) -> Path:
+    """The checkpoint that ``cfg.checkpoint`` names.
+
+    Raises:
+        EmerError: it does not exist.
+    """
+    if cfg.checkpoint == "best":
+        return best_checkpoint(folder)
+    path = folder.last_checkpoint if cfg.checkpoint == "last" else Path(cfg.checkpoint)
+    if not path.is_file():
+        raise EmerError(f"checkpoint: {path} does not exist (use best, last, or the path of a checkpoint)")
+    return path
+
+
+def _evaluate(cfg: DictConfig, run_cfg: DictConfig, folder: RunFolder, target: Path) -> None:
+    quiet()
+    set_threads(run_cfg)
+    checkpoint = checkpoint_of(cfg, folder)
+    pl.seed_everything(int(run_cfg.seed), workers=True, verbose=False)
+    datamodule = build_datamodule(run_cfg, prepare_data(run_cfg))
+    module = build_module(run_cfg, datamodule)
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=str(target),
+    )
+    try:
+        trainer.test(module, datamodule=datamodule, ckpt_path=str(checkpoint), verbose=False)
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise EmerError(
+            f"checkpoint: {checkpoint} does not fit the run's model and data; has the data's schema changed? ({error})"
+        ) from error
+    if not is_first_rank():
+        return
+    evaluation = Evaluation(module.test_summary, module.test_per_request)
+    write_evaluation(target, evaluation)
+    if not cfg.baselines:
+        OmegaConf.update(run_cfg, "baselines.fusion_formula", False)
+    report(run_cfg, target, evaluation, datamodule)
+
+
+def difference_to(folder: RunFolder, target: Path, cfg: DictConfig) -> str:
+    """One line: whether the metrics equal the run's own."""
+    own = folder.path / "metrics.json"
+    if cfg.checkpoint != "best" or not own.is_file():
+        return "evaluated"
+    before, now = _numbers(own), _numbers(target / "metrics.json")
+    if before == now:
+        return "metrics equal the run's own exactly"
+    names = sorted(set(before) | set(now))
+    far = max(names, key=lambda name: abs((before.get(name) or 0) - (now.get(name) or 0)))
+    return f"largest difference to the run's own metrics: {far} was {before.get(far)}, is {now.get(far)}"
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

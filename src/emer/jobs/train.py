@@ -1,0 +1,279 @@
+"""``emer train``: train a method on a request log, evaluate it, leave a run folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from emer.data.module import RequestDataModule
+from emer.errors import EmerError
+from emer.files import write_json
+from emer.instantiation import instantiate
+from emer.jobs.launch import launch, process_count
+from emer.jobs.prepare import prepare_data, set_threads
+from emer.labels import method_label, run_label
+from emer.ranks import is_first_rank, is_rank
+from emer.results import Evaluation, compare, print_table, write_evaluation
+from emer.run_folder import RunFolder
+from emer.training.baselines import evaluate_fusion_formula
+from emer.training.callbacks import MetricsCsv, RanksAgree
+from emer.training.evaluated_module import EvaluatedModule
+from emer.training.loggers import define_summaries
+
+
+def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Train, evaluate and report one run.
+
+    Returns:
+        The value of ``optimized_metric`` (or the values, for a list), for a hyper-parameter search.
+
+    Raises:
+        EmerError: with what went wrong and what to do.
+    """
+    folder = RunFolder(cfg.run.dir)
+    before = folder.status()
+    if (
+        cfg.ckpt_path == "auto"
+        and before.get("status") == "finished"
+        and before.get("identity") == cfg.run.identity
+    ):
+        Console().print(f"{run_label(cfg)} is finished already", highlight=False)
+    else:
+        with keep_status(folder, cfg):
+            if process_count(cfg.trainer) > 1 and not is_rank():
+                prepare_data(cfg)
+                launch("train", cfg, folder.path)
+            else:
+                _train(cfg, folder)
+    if not is_rank():
+        Console().print(str(folder.path), soft_wrap=True, highlight=False)
+    return optimized_value(cfg, folder)
+
+
+@contextmanager
+def keep_status(folder: RunFolder, cfg: DictConfig) -> Iterator[None]:
+    """Write the run's start, and how it ended, into ``status.json``; the first rank alone does."""
+    if not is_first_rank():
+        yield
+        return
+    folder.start(cfg)
+    try:
+        yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        folder.set_status(status, error=f"{type(error).__name__}: {error}")
+        raise
+    folder.set_status("finished")
+
+
+def optimized_value(cfg: DictConfig, folder: RunFolder) -> float | tuple[float, ...] | None:
+    """The run's ``optimized_metric``, from what it wrote."""
+    names = cfg.optimized_metric
+    if names is None or not is_first_rank():
+        return None
+    values = folder.read("validation.json")
+    wanted = [names] if isinstance(names, str) else list(names)
+    missing = [name for name in wanted if name not in values]
+    if missing:
+        raise EmerError(
+            f"optimized_metric names {', '.join(missing)}, which this run did not log; "
+            f"it logged {', '.join(sorted(values))}"
+        )
+    found = tuple(float(values[name]) for name in wanted)
+    return found[0] if isinstance(names, str) else found
+
+
+def _train(cfg: DictConfig, folder: RunFolder) -> None:
+    started = time.perf_counter()
+    quiet()
+    set_threads(cfg)
+    pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
+    datamodule = build_datamodule(cfg, prepare_data(cfg))
+    module = build_module(cfg, datamodule)
+    trainer = build_trainer(cfg, folder)
+    prepared = time.perf_counter()
+    exit_code = 1
+    try:
+        fit(cfg, folder, trainer, module, datamodule)
+        fitted = time.perf_counter()
+        trainer.test(module, datamodule=datamodule, ckpt_path=str(best_checkpoint(folder)), verbose=False)
+        if trainer.is_global_zero:
+            evaluation = Evaluation(module.test_summary, module.test_per_request)
+            write_evaluation(folder.path, evaluation)
+            report(cfg, folder.path, evaluation, datamodule)
+            log_evaluation(trainer, evaluation)
+            ended = time.perf_counter()
+            write_json(
+                folder.path / "timing.json",
+                {
+                    "prepare_seconds": prepared - started,
+                    "fit_seconds": fitted - prepared,
+                    "evaluate_seconds": ended - fitted,
+                    "optimiser_steps": trainer.global_step,
+                },
+            )
+        exit_code = 0
+    finally:
+        close_loggers(trainer, exit_code)
+
+
+def fit(
+    cfg: DictConfig,
+    folder: RunFolder,
+    trainer: pl.Trainer,
+    module: EvaluatedModule,
+    datamodule: RequestDataModule,
+) -> None:
+    """Train, from a checkpoint if one is asked for; write the best epoch's numbers to ``validation.json``."""
+    checkpoint = resume_from(cfg, folder)
+    define_summaries(trainer.loggers, cfg.monitor, cfg.monitor_mode)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        rows = next((c.rows for c in callbacks if isinstance(c, MetricsCsv)), [])
+        monitored = [row for row in rows if cfg.monitor in row]
+        choose = min if cfg.monitor_mode == "min" else max
+        best = choose(monitored, key=lambda row: row[cfg.monitor]) if monitored else (rows or [{}])[-1]
+        write_json(folder.path / "validation.json", best)
+
+
+def resume_from(cfg: DictConfig, folder: RunFolder) -> Path | None:
+    """The checkpoint to go on from.
+
+    Raises:
+        EmerError: ``ckpt_path`` names a file that does not exist.
+    """
+    if cfg.ckpt_path is None:
+        return None
+    if cfg.ckpt_path == "auto":
+        return folder.last_checkpoint if folder.last_checkpoint.is_file() else None
+    path = Path(cfg.ckpt_path)
+    if not path.is_file():
+        raise EmerError(f"ckpt_path: the checkpoint {path} does not exist")
+    return path
+
+
+def best_checkpoint(folder: RunFolder) -> Path:
+    """The best checkpoint, or the last where nothing was monitored.
+
+    Raises:
+        EmerError: the run has neither.
+    """
+    for path in (folder.best_checkpoint, folder.last_checkpoint):
+        if path.is_file():
+            return path
+    raise EmerError(f"{folder.checkpoints} holds neither best.ckpt nor last.ckpt: no epoch was completed")
+
+
+def report(cfg: DictConfig, target: Path, evaluation: Evaluation, datamodule: RequestDataModule) -> None:
+    """Compare with the baselines, write ``comparison.json``, print the table."""
+    baselines = {}
+    if cfg.baselines.fusion_formula:
+        baselines["fusion_formula"] = evaluate_fusion_formula(
+            datamodule,
+            objective=cfg.baselines.objective,
+            n_trials=int(cfg.baselines.trials),
+            seed=int(cfg.seed),
+            top_k=int(cfg.metrics.top_k),
+            cache_dir=Path(cfg.paths.cache_dir),
+        )
+    comparison = compare(evaluation, baselines)
+    write_json(target / "comparison.json", comparison)
+    requests = len(evaluation.per_request["row"])
+    title = f"{cfg.data.name}: {requests} test requests, seed {cfg.seed}"
+    print_table(title, method_label(cfg.method), comparison, list(baselines), datamodule.schema, Console())
+
+
+def build_datamodule(cfg: DictConfig, root: Path) -> RequestDataModule:
+    """The data module over prepared request Parquet."""
+    loader = cfg.loader
+    datamodule = RequestDataModule(
+        root=root,
+        batch_size=int(loader.batch_size),
+        eval_batch_size=int(loader.eval_batch_size),
+        seed=int(cfg.seed),
+        shuffle=bool(loader.shuffle),
+        num_workers=int(loader.num_workers),
+        pin_memory=bool(loader.pin_memory),
+        iput_floor=float(loader.iput_floor),
+        fractions=tuple(loader.fractions),
+    )
+    datamodule.setup("fit")
+    return datamodule
+
+
+def build_module(cfg: DictConfig, datamodule: RequestDataModule) -> EvaluatedModule:
+    """The method's LightningModule."""
+    return instantiate(cfg.method.module, schema=datamodule.schema, top_k=int(cfg.metrics.top_k))
+
+
+def build_trainer(cfg: DictConfig, folder: RunFolder) -> pl.Trainer:
+    """The Lightning Trainer with this run's callbacks and loggers."""
+    callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None]
+    callbacks = [callback for callback in callbacks if callback is not None]
+    callbacks.append(RanksAgree(cfg.run.identity))
+    shown = any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks)
+    return instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=build_loggers(cfg, folder) or False,
+        default_root_dir=str(folder.path),
+        enable_progress_bar=shown,
+    )
+
+
+def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Any]:
+    """The configured loggers; W&B is told the run's name, sweep, tags and config."""
+    loggers = []
+    for name, node in (cfg.logger or {}).items():
+        if node is None:
+            continue
+        more: dict[str, Any] = {}
+        if name == "wandb":
+            more = {
+                "run_dir": str(folder.path),
+                "name": run_label(cfg),
+                "group": cfg.run.group,
+                "tags": [*cfg.tags, method_label(cfg.method), str(cfg.data.name)],
+                "config": OmegaConf.to_container(cfg),
+            }
+        loggers.append(instantiate(node, **more))
+    return loggers
+
+
+def log_evaluation(trainer: pl.Trainer, evaluation: Evaluation) -> None:
+    """The test metrics, to every logger."""
+    numbers = {f"test/{name}": value for name, value in evaluation.summary.items() if value is not None}
+    for logger in trainer.loggers:
+        logger.log_metrics(numbers, trainer.global_step)
+
+
+def close_loggers(trainer: pl.Trainer, exit_code: int) -> None:
+    """End the W&B run, so that the next job of a sweep starts its own."""
+    if trainer.is_global_zero and any(isinstance(x, pl.loggers.WandbLogger) for x in trainer.loggers):
+        import wandb
+
+        wandb.finish(exit_code=exit_code)
+
+
+def quiet() -> None:
+    """Leave out Lightning's notices about hardware and its advice on data loading: the log is in memory."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # The previous model is in eval mode on purpose.
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

@@ -1,0 +1,210 @@
+"""Out-of-sample pxtrs: every day is predicted by a model that was trained on earlier days only."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import polars
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch.utils.data import DataLoader
+
+from emer.data.log import day_text
+from emer.errors import DataError
+from emer.pxtr.features import Columns, Encoded, Encoder
+from emer.pxtr.mmoe import MMoE
+from emer.pxtr.module import PxtrModule, RowBatches
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainSettings:
+    """The MMoE and how it is carried through the days.
+
+    Attributes:
+        experts, expert_size, tower_size, embedding_size, dropout: see :class:`emer.pxtr.mmoe.MMoE`.
+        min_count: see :class:`emer.pxtr.features.Encoder`.
+        learning_rate, weight_decay, batch_size, epochs: AdamW; epochs of a training from scratch.
+        min_train_days: days of log needed before the first predicted day.
+        retrain_days: predicted days per model; 1 trains anew for every day.
+        warm_start: continue from the previous model with the days that are new, instead of starting from
+            scratch.
+        warm_epochs: epochs over those new days.
+    """
+
+    experts: int = 6
+    expert_size: int = 64
+    tower_size: int = 32
+    embedding_size: int = 8
+    dropout: float = 0.1
+    min_count: int = 20
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+    batch_size: int = 1024
+    epochs: int = 3
+    min_train_days: int = 3
+    retrain_days: int = 1
+    warm_start: bool = True
+    warm_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "min_train_days", "retrain_days", "warm_epochs"):
+            if getattr(self, name) < 1:
+                raise DataError(f"pxtr model: {name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One model's turn: trained on the days before ``days[0]``, new since ``new_from``; predicts ``days``."""
+
+    days: tuple[int, ...]
+    new_from: int
+
+    def __str__(self) -> str:
+        first, last = day_text(self.days[0]), day_text(self.days[-1])
+        return first if first == last else f"{first} to {last}"
+
+
+def plan_blocks(log_days: Sequence[int], predicted: Sequence[int], settings: ChainSettings) -> list[Block]:
+    """Which model predicts which days.
+
+    Raises:
+        DataError: fewer than ``min_train_days`` days of log lie before the first predicted day.
+    """
+    days = sorted(set(predicted))
+    before = sorted({d for d in log_days if d < days[0]})
+    if len(before) < settings.min_train_days:
+        raise DataError(
+            f"the first day with pxtrs is {day_text(days[0])}, and the log has {len(before)} days before it; "
+            f"the pxtr model needs {settings.min_train_days}: begin the splits later, or lower min_train_days"
+        )
+    blocks: list[Block] = []
+    for day in days:
+        if blocks and day - blocks[-1].days[0] < settings.retrain_days:
+            blocks[-1] = Block((*blocks[-1].days, day), blocks[-1].new_from)
+        else:
+            blocks.append(Block((day,), blocks[-1].days[0] if blocks else before[0]))
+    return blocks
+
+
+class ForwardChain:
+    """Carries one encoder and one MMoE through the blocks of days."""
+
+    def __init__(
+        self, columns: Columns, objectives: int, watch: int | None, settings: ChainSettings, seed: int
+    ) -> None:
+        """Prepare.
+
+        Args:
+            columns: the feature columns.
+            objectives: K, the columns of the targets.
+            watch: the target in seconds, or None.
+            settings: sizes and schedule.
+            seed: of starting weights, dropout and shuffling.
+        """
+        self.objectives = objectives
+        self.watch = watch
+        self.settings = settings
+        self.seed = seed
+        self.encoder = Encoder(columns, settings.min_count)
+        self.module: PxtrModule | None = None
+
+    def run(
+        self,
+        frame: polars.DataFrame,
+        targets: np.ndarray,
+        queries: polars.DataFrame,
+        *,
+        on_train: Callable[[Block], None] | None = None,
+        on_block: Callable[[Block, Encoder], None] | None = None,
+    ) -> np.ndarray:
+        """Predict every query row by a model of earlier days.
+
+        Args:
+            frame: features of the log's exposures, with ``day``.
+            targets: (rows of frame, K) float32: binary labels, and seconds in the watch column.
+            queries: features of the rows to predict, with ``day``.
+            on_train: called before each model is trained.
+            on_block: called after each model's turn, with the encoder that it used.
+
+        Returns:
+            (rows of queries, K) float32: probabilities and expected seconds.
+
+        Raises:
+            DataError: too few days before the first query.
+        """
+        day, query_day = frame["day"].to_numpy(), queries["day"].to_numpy()
+        out = np.full((queries.height, self.objectives), np.nan, dtype=np.float32)
+        for block in plan_blocks(np.unique(day).tolist(), np.unique(query_day).tolist(), self.settings):
+            past = day < block.days[0]
+            self.encoder.fit(frame.filter(past))
+            fresh = self.module is None or not self.settings.warm_start
+            rows = past if fresh else past & (day >= block.new_from)
+            if rows.any():
+                if on_train is not None:
+                    on_train(block)
+                self._train(self.encoder.transform(frame.filter(rows)), targets[rows], block.days[0])
+            asked = np.isin(query_day, block.days)
+            assert self.module is not None
+            out[asked] = self.module.predict(self.encoder.transform(queries.filter(asked)))
+            if on_block is not None:
+                on_block(block, self.encoder)
+        return out
+
+    def _train(self, rows: Encoded, targets: np.ndarray, day: int) -> None:
+        s, previous = self.settings, self.module if self.settings.warm_start else None
+        seed = self.seed * 100_003 + day
+        with torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(seed)
+            model = MMoE(
+                self.encoder.sizes,
+                rows.numbers.shape[1],
+                self.objectives,
+                s.experts,
+                s.expert_size,
+                s.tower_size,
+                s.embedding_size,
+                s.dropout,
+            )
+            batches = RowBatches(rows, targets, s.batch_size, seed)
+            epochs = s.epochs if previous is None else s.warm_epochs
+            module = PxtrModule(model, self.watch, s.learning_rate, s.weight_decay, epochs * len(batches))
+            if previous is None:
+                module.start_from_base_rates(targets)
+            else:
+                module.continue_from(previous)
+            trainer = pl.Trainer(
+                max_epochs=epochs,
+                accelerator="cpu",
+                devices=1,
+                plugins=[LightningEnvironment()],  # one process here, even inside a SLURM job of many
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(module, DataLoader(batches, batch_size=None))
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+        if self.watch is not None:
+            module.calibrate_watch(rows, targets[:, self.watch])
+        self.module = module
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's start-up lines, once per model."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,156 @@
+"""The folder that every run leaves, and how a killed run finds its own again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from emer.errors import EmerError
+from emer.files import write_json, write_text
+from emer.labels import identity, run_label
+
+_PACKAGES = (
+    "emer",
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+    "numpy",
+    "pyarrow",
+    "optuna",
+)
+
+
+class RunFolder:
+    """Reads and writes the files of one run.
+
+    ``config.yaml`` resolved config; ``status.json`` running, finished, failed or interrupted;
+    ``environment.json`` versions and machine; ``metrics.json`` flat test metrics; ``metrics.csv`` one row per
+    epoch; ``validation.json`` the best epoch's row; ``per_request.parquet`` test values of each request; ``comparison.json`` against the baselines;
+    ``timing.json`` seconds and speeds; ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    def start(self, cfg: DictConfig) -> None:
+        """Write config, environment and the status ``running``."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        write_json(self.path / "environment.json", environment())
+        self.set_status("running", label=run_label(cfg), identity=cfg.run.identity, seed=cfg.seed)
+
+    def set_status(self, status: str, **more: Any) -> None:
+        """Update ``status.json``, keeping what it already says."""
+        write_json(self.path / "status.json", {**self.status(), "status": status, **more})
+
+    def status(self) -> dict[str, Any]:
+        """Content of ``status.json``; empty if there is none that can be read."""
+        return self.read("status.json")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Content of one of the folder's JSON files; empty if there is none that can be read."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return {}
+
+    def load_config(self) -> DictConfig:
+        """The resolved config.
+
+        Raises:
+            EmerError: the folder is not a run folder.
+        """
+        path = self.path / "config.yaml"
+        if not self.path.is_dir():
+            raise EmerError(f"run: the folder {self.path} does not exist")
+        if not path.is_file():
+            raise EmerError(f"run: {self.path} is not a run folder, it has no config.yaml")
+        config = OmegaConf.load(path)
+        if not isinstance(config, DictConfig):
+            raise EmerError(f"run: {path} does not hold a config")
+        return config
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "packages": versions,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, with ``-dirty`` if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def find_unfinished(root: Path, wanted: str) -> Path | None:
+    """The newest run folder directly below ``root`` with identity ``wanted`` that did not finish."""
+    candidates = []
+    for status_file in root.glob("*/status.json"):
+        folder = RunFolder(status_file.parent)
+        status = folder.status()
+        if (
+            status.get("identity") == wanted
+            and status.get("status") != "finished"
+            and folder.last_checkpoint.is_file()
+        ):
+            candidates.append(folder.path)
+    return max(candidates, key=lambda path: path.name, default=None)
+
+
+_started = datetime.now()
+
+
+def single_run_dir(cfg: DictConfig) -> str:
+    """Folder of a run that is not part of a sweep: a time and a label, or the run that ``auto`` resumes."""
+    root = Path(str(cfg.paths.output_dir)) / str(cfg.task_name)
+    if cfg.get("ckpt_path") == "auto":
+        unfinished = find_unfinished(root, identity(cfg))
+        if unfinished is not None:
+            return str(unfinished)
+    return str(root / f"{_started:%Y-%m-%d_%H-%M-%S-%f}_{run_label(cfg)}")

@@ -1,0 +1,148 @@
+"""What happens beside training: curves, weights, exact resumption, agreement of ranks, progress."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
+from pytorch_lightning.loggers import WandbLogger
+
+from emer.errors import EmerError
+from emer.files import write_text
+
+
+class RandomState(Callback):
+    """Keeps the random generators in the checkpoint, so that a resumed run draws what the killed one would have."""
+
+    def state_dict(self) -> dict[str, Any]:
+        version, keys, gauss = random.getstate()
+        name, numpy_keys, position, has_gauss, cached = np.random.get_state()
+        state: dict[str, Any] = {
+            "torch": torch.get_rng_state(),
+            "python": [version, list(keys), gauss],
+            "numpy": [
+                name,
+                torch.from_numpy(np.asarray(numpy_keys).astype(np.int64)),
+                position,
+                has_gauss,
+                cached,
+            ],
+        }
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._restored = state
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        state = getattr(self, "_restored", None)
+        if state is None:
+            return
+        torch.set_rng_state(state["torch"].cpu())
+        version, keys, gauss = state["python"]
+        random.setstate((version, tuple(keys), gauss))
+        name, numpy_keys, position, has_gauss, cached = state["numpy"]
+        np.random.set_state((name, numpy_keys.numpy().astype(np.uint32), position, has_gauss, cached))
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+
+
+class MetricsCsv(Callback):
+    """Writes one row per epoch with every logged number to ``path``; the rows travel in the checkpoint.
+
+    Without a terminal, where no progress bar is drawn, it also prints a line per epoch.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = list(state["rows"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        numbers = {
+            k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if torch.as_tensor(v).numel() == 1
+        }
+        self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **numbers})
+        if not trainer.is_global_zero:
+            return
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+        if not sys.stdout.isatty():
+            shown = "  ".join(
+                f"{k} {numbers[k]:.4f}" for k in ("train/loss", "val/loss", "tuning/best") if k in numbers
+            )
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
+
+
+class WeightHistogram(Callback):
+    """Histogram of the evolving weights per objective, into W&B."""
+
+    def __init__(self, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise EmerError(f"callbacks.weight_histogram.every_n_steps is {every_n_steps}; it must be at least 1")
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        weights = getattr(module, "last_weights", None)
+        if weights is None or not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                names = module.objective.target_names(module.schema)  # type: ignore[union-attr, operator]
+                columns = weights.float().cpu().unbind(dim=1)
+                content = {
+                    f"weight_histogram/{name}": wandb.Histogram(np_histogram=np.histogram(column.numpy(), bins=32))
+                    for name, column in zip(names, columns, strict=True)
+                }
+                logger.experiment.log({**content, "trainer/global_step": trainer.global_step})
+
+
+class RanksAgree(Callback):
+    """Stops a distributed run whose ranks were started with different settings.
+
+    Args:
+        identity: hash of this rank's settings.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return
+        everyone: list[str | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(everyone, self.identity)
+        if len(set(everyone)) > 1:
+            listed = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(everyone))
+            raise EmerError(
+                f"the ranks were started with different settings ({listed}). Start them from one command: "
+                "python train.py trainer=ddp ..., also under -m"
+            )
+
+
+def progress_bar() -> ProgressBar | None:
+    """Rich's progress bar in a terminal; elsewhere :class:`MetricsCsv` prints a line per epoch."""
+    return RichProgressBar() if sys.stdout.isatty() else None

@@ -1,0 +1,114 @@
+"""Trains a neural ranker by an objective: the LightningModule of every method that learns by gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emer.models.fusion import FusionFormula
+from emer.objectives.base import Objective
+from emer.requests import RequestBatch, Schema
+from emer.training.evaluated_module import EvaluatedModule
+from emer.training.previous import PreviousModel
+
+STATISTICS_REQUESTS = 4096
+"""Training requests that the input's mean and deviation are taken from."""
+
+
+class RankerModule(EvaluatedModule):
+    """Model x objective, with the previous model where the objective asks for it.
+
+    Args:
+        schema: the request log's columns.
+        model: builds the network from the schema; called once.
+        objective: turns (scores, batch, previous scores) into a loss.
+        optimizer: builds the optimiser from the parameters.
+        previous: builds the previous model from (model, formula); None if the method never needs one.
+        warmup_steps: optimiser steps of linear warm-up.
+        final_lr_factor: the cosine schedule ends at this fraction of the learning rate; 1 keeps it constant.
+        top_k: length of the list in DCG@k and the like.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        model: Callable[[Schema], nn.Module],
+        objective: Objective,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        previous: Callable[[nn.Module, nn.Module], PreviousModel] | None = None,
+        warmup_steps: int = 0,
+        final_lr_factor: float = 0.1,
+        top_k: int = 10,
+    ) -> None:
+        super().__init__(schema, top_k=top_k)
+        self.model = model(schema)
+        self.objective = objective
+        self.optimizer_factory = optimizer
+        self.warmup_steps, self.final_lr_factor = warmup_steps, final_lr_factor
+        self.previous: PreviousModel | None = None
+        if previous is not None and objective.needs_previous:
+            self.previous = previous(self.model, FusionFormula.hand_set(schema))
+        self.last_weights: Tensor | None = None
+        self.steps_seen = 0
+
+    def forward(self, batch: RequestBatch) -> Tensor:
+        """(B, N) scores."""
+        return self.model(batch)
+
+    def on_fit_start(self) -> None:
+        self.steps_seen = self.global_step
+        fit = getattr(getattr(self.model, "features", None), "fit", None)
+        # A resumed run has its statistics from the checkpoint; computing them again gives the same numbers.
+        if fit is not None:
+            table = self.trainer.datamodule.splits.train  # type: ignore[attr-defined]
+            rows = torch.linspace(0, len(table) - 1, min(len(table), STATISTICS_REQUESTS)).long().unique().numpy()
+            fit(table.batch(rows).to(self.device))
+
+    def training_step(self, batch: RequestBatch, batch_index: int) -> Tensor:
+        scores = self(batch)
+        previous_scores = self.previous(batch) if self.previous is not None else None
+        output = self.objective(scores, batch, previous_scores)
+        self.log("train/loss", output.loss, prog_bar=True, batch_size=len(batch))
+        self.log_dict({f"train/{k}": v for k, v in output.terms.items()}, batch_size=len(batch))
+        self.last_weights = output.weights
+        if output.weights is not None:
+            for name, column in zip(output.weight_names, output.weights.unbind(dim=1), strict=True):
+                self.log(f"weight/{name}", column.mean(), batch_size=len(batch))
+            self.log("weight/max", output.weights.max(), batch_size=len(batch), reduce_fx="max")
+        return output.loss
+
+    def on_train_batch_end(self, outputs: Any, batch: RequestBatch, batch_index: int) -> None:
+        # With gradient accumulation only some batches end in an optimiser step.
+        if self.previous is not None and self.global_step != self.steps_seen:
+            self.previous.after_step(self.model, self.global_step)
+        self.steps_seen = self.global_step
+
+    def on_train_epoch_end(self) -> None:
+        if self.previous is not None:
+            self.previous.after_epoch(self.model)
+
+    def validation_step(self, batch: RequestBatch, batch_index: int) -> None:
+        scores = self(batch)
+        output = self.objective(scores, batch)
+        # Fixed weights: a loss that is comparable between epochs, since evolving weights move with the model.
+        self.log("val/loss", output.loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log_dict({f"val/{k}": v for k, v in output.terms.items()}, batch_size=len(batch), sync_dist=True)
+        self.validation_metrics.update(scores.float(), batch)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_factory(self.model.parameters())
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            if step < self.warmup_steps:
+                return (step + 1) / (self.warmup_steps + 1)
+            progress = min(1.0, (step - self.warmup_steps) / max(1, steps - self.warmup_steps))
+            return self.final_lr_factor + (1 - self.final_lr_factor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,120 @@
+"""From scores to what was seen: the serving fusion formula, the slate, and the session's time budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emer.world.hashing import Floats, Hash, Ints, Stream, hash_keys, integers, uniform
+from emer.world.population import World
+from emer.world.responses import INTERACTIONS, Potential, feedback
+
+_SKIP_SECONDS = 3.0
+
+
+def fusion_score(pxtr: np.ndarray) -> np.ndarray:
+    """Log of the product of all pxtrs, the equal-exponent fusion formula: (..., K) -> (...) float32."""
+    logs = np.log(np.maximum(pxtr, 1e-12), dtype=np.float64)
+    score = logs[..., 0].copy()
+    for task in range(1, pxtr.shape[-1]):
+        score += logs[..., task]
+    return score.astype(np.float32)
+
+
+def choose_slate(score: np.ndarray, size: int, explore: float, request: Hash) -> Ints:
+    """Positions (B, size) of the shown candidates, in order of display.
+
+    The best ``size`` scores; each slot instead shows, with probability ``explore``, a candidate drawn
+    uniformly from those that no earlier slot has.
+
+    Args:
+        score: (B, C); larger is better, ties go to the earlier candidate.
+        size: E <= C.
+        explore: probability per slot.
+        request: (B,) hash that identifies the request.
+    """
+    order = np.argsort(-score, axis=1, kind="stable")
+    slot = np.arange(size)
+    chance = hash_keys(0, Stream.EXPLORE, request[:, None], 0, slot)
+    explored = uniform(chance) < explore
+    drawn = slot + integers(hash_keys(0, Stream.EXPLORE, request[:, None], 1, slot), score.shape[1] - slot)
+    for s in np.flatnonzero(explored.any(axis=0)):
+        row = np.flatnonzero(explored[:, s])
+        other = drawn[row, s]
+        order[row, s], order[row, other] = order[row, other], order[row, s]
+    return order[:, :size]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What happened to the E slots of B slates.
+
+    Attributes:
+        exposed: (B, E) bool; a prefix of the slate, at least its first slot.
+        watch_time: (B, E) seconds, whole milliseconds.
+        label: (B, E, 7) bool.
+        dislike: (B, E) bool. All of these are 0 where not exposed.
+        seconds: (B,) time spent on the request, overheads included.
+        budget: (B,) what is left of the session's budget; 0 when the user has left.
+    """
+
+    exposed: np.ndarray
+    watch_time: Floats
+    label: np.ndarray
+    dislike: np.ndarray
+    seconds: Floats
+    budget: Floats
+
+
+def watch_slate(world: World, users: Ints, potential: Potential, budget: Floats) -> Seen:
+    """Walk down the slates until the budget of the session is spent.
+
+    An impression costs eta * (W + overhead) + (1 - eta) * impression_seconds and gives back
+    gamma * (S - reference), with the satisfaction S = a_u click + 1.5 b_u interactions - 0.6 [W < 3 s]
+    - 2 dislike. The user leaves as soon as nothing is left; with ``truncate_last`` in the middle of the
+    video, where the budget runs out.
+
+    Args:
+        world: the users and videos.
+        users: (B,).
+        potential: responses to the slates, n = E.
+        budget: (B,) seconds, > 0.
+    """
+    p = world.parameters
+    watch_time = potential.watch_time.copy()
+    label = feedback(world, potential, watch_time)
+    satisfaction = (
+        world.watch_weight[users, None] * label[..., 0]
+        + 1.5 * world.interaction_weight[users, None] * label[..., -len(INTERACTIONS) :].sum(axis=-1)
+        - 0.6 * (watch_time < _SKIP_SECONDS)
+        - 2.0 * potential.dislike
+    )
+    returned = p.gamma * (satisfaction - p.satisfaction_reference)
+    flat_cost = (1 - p.eta) * p.impression_seconds
+    spent = watch_time + p.overhead
+
+    exposed = np.zeros(watch_time.shape, dtype=bool)
+    left = budget.copy()
+    for slot in range(watch_time.shape[1]):
+        here = left > 0
+        exposed[:, slot] = here
+        after = left - p.eta * spent[:, slot] - flat_cost + returned[:, slot]
+        if p.truncate_last and p.eta > 0:
+            allowed = np.maximum(left - flat_cost, 0.0) / p.eta
+            cut = here & (after <= 0) & (spent[:, slot] > allowed)
+            spent[cut, slot] = allowed[cut]
+            watch_time[cut, slot] = np.floor(1e3 * np.maximum(allowed[cut] - p.overhead, 0.0)) / 1e3
+        left = np.where(here, np.maximum(after, 0.0), left)
+
+    watch_time[~exposed] = 0.0
+    label = feedback(world, potential, watch_time) & exposed[..., None]
+    seconds = np.where(exposed, spent, 0.0)
+    return Seen(
+        exposed=exposed,
+        watch_time=watch_time,
+        label=label,
+        dislike=potential.dislike & exposed,
+        seconds=np.add.accumulate(seconds, axis=1)[:, -1],
+        budget=left,
+    )
