@@ -62,7 +62,7 @@ def test_is_hashable_and_picklable_after_use(schema: Schema) -> None:
         ({"objectives": (PVTR,), "user_categories": (Category("id", 3),)}, "user_id"),
         ({"objectives": (PVTR,), "item_categories": (Category("id", 3),)}, "item_id"),
         ({"objectives": (PVTR,), "item_categories": (Category("tag", 0),)}, "tag the size 0"),
-        ({"objectives": (PVTR,), "context_categories": (Category("hour", 2.5),)}, "hour the size 2.5"),  # type: ignore[arg-type]
+        ({"objectives": (PVTR,), "context_categories": (Category("hour", 2.5),)}, "hour the size 2.5"),
         ({"objectives": (PVTR,), "item_numbers": ("a", "a")}, "item number a more than once"),
     ],
 )

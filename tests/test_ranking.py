@@ -90,6 +90,10 @@ def test_gaps_of_a_request_sum_to_zero_and_flip_with_the_sign(lists: list[list[f
     assert (rank_gap_ragged(-values, offsets) == -gap).all()
 
 
+def test_doubles_are_told_apart_beyond_float32() -> None:
+    assert rank_gap_ragged(np.array([1.0, 1.0 + 1e-12, 1.0]), np.array([0, 3])).tolist() == [-1, 2, -1]
+
+
 def test_gap_keeps_objectives_apart() -> None:
     g = torch.Generator().manual_seed(1)
     values = torch.rand(2, 5, 3, generator=g)

@@ -22,10 +22,10 @@ from emer.requests import Schema
 PerRequest = Mapping[str, np.ndarray]
 
 _FAMILIES = {
-    "pxtr_gauc": "GAUC against pxtr",
-    "iput_gauc": "GAUC against IPUT pxtr",
-    "exposed_pxtr_gauc": "GAUC against pxtr, exposed only",
-    "label_gauc": "GAUC against feedback",
+    "pxtr_gauc": "pxtr GAUC",
+    "iput_gauc": "IPUT GAUC",
+    "exposed_pxtr_gauc": "pxtr GAUC, shown",
+    "label_gauc": "label GAUC",
 }
 
 
@@ -92,11 +92,11 @@ def print_table(
     noisy = {o.name for o in schema.objectives if o.noisy}
     noisy |= {o.feedback for o in schema.objectives if o.noisy and o.feedback}
     table = Table(title=title, title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     table.add_column(label, justify="right")
     for baseline in baselines:
         table.add_column(baseline.replace("_", " "), justify="right")
-        table.add_column("difference (95 %)", justify="right")
+        table.add_column("difference ± 95 %", justify="right")
     table.add_column("random", justify="right")
     family = None
     starred = False
@@ -125,7 +125,7 @@ def _difference(interval: Mapping[str, Any]) -> str:
     if interval["low"] is None:
         return "-"
     low, high = interval["low"], interval["high"]
-    text = f"{interval['estimate']:+.4f} ({low:+.4f}, {high:+.4f})"
+    text = f"{interval['estimate']:+.4f} ±{(high - low) / 2:.4f}"
     if low > 0:
         return f"[green]{text}[/green]"
     return f"[red]{text}[/red]" if high < 0 else text

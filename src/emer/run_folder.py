@@ -35,10 +35,12 @@ _PACKAGES = (
 class RunFolder:
     """Reads and writes the files of one run.
 
-    ``config.yaml`` resolved config; ``status.json`` running, finished, failed or interrupted;
-    ``environment.json`` versions and machine; ``metrics.json`` flat test metrics; ``metrics.csv`` one row per
-    epoch; ``validation.json`` the best epoch's row; ``per_request.parquet`` test values of each request; ``comparison.json`` against the baselines;
-    ``timing.json`` seconds and speeds; ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt``.
+    - ``config.yaml``: resolved config; ``environment.json``: versions and machine;
+    - ``status.json``: running, finished, failed or interrupted, with the error;
+    - ``metrics.csv``: one row per epoch; ``validation.json``: the best epoch's row;
+    - ``metrics.json``: flat test metrics; ``per_request.parquet``: the same per request;
+    - ``comparison.json``: against the baselines, with intervals; ``timing.json``: seconds;
+    - ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt``.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_equal_seeds_give_equal_candidates() -> None:
 def test_splits_follow_each_other_in_time() -> None:
     log = random_log()
     tables = [table(log, candidates(log, settings(), split)) for split in ("train", "validation", "test")]
-    for earlier, later in zip(tables[:-1], tables[1:], strict=True):
+    for earlier, later in pairwise(tables):
         assert earlier.time_ms.max() < later.time_ms.min()
     for made in tables:
         assert (np.diff(made.time_ms) >= 0).all()

@@ -111,7 +111,7 @@ def test_skip_leaves_out_the_first_batches_of_one_epoch(world_size: int) -> None
 )
 def test_refuses(options: dict[str, int], said: str) -> None:
     with pytest.raises(EmerError, match=said):
-        RequestBatchSampler(np.arange(10), **options)  # type: ignore[arg-type]
+        RequestBatchSampler(np.arange(10), **options)
 
 
 def test_evaluation_takes_any_batch_size_and_few_requests() -> None:

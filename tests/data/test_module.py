@@ -91,7 +91,7 @@ def test_test_batches_and_their_size(module_of: Callable[..., RequestDataModule]
     assert model.evaluated == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
 
 
-SAVES = {
+SAVES: dict[str, dict[str, Any]] = {
     "middle of an epoch": {"every_n_train_steps": 8},  # 6 steps per epoch: the second step of epoch 1
     "last step of an epoch": {"every_n_train_steps": 12},
     "end of an epoch": {"every_n_epochs": 2, "save_on_train_epoch_end": True},
@@ -139,7 +139,7 @@ def test_processes_share_the_requests(module_of: Callable[..., RequestDataModule
     tests: list[int] = []
     for rank in range(2):
         module = module_of()
-        module.trainer = SimpleNamespace(global_rank=rank, world_size=2, overfit_batches=0)  # type: ignore[assignment]
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=2, overfit_batches=0)
         rows.append([batch.row.tolist() for batch in module.train_dataloader()])
         tests += [row for batch in module.test_dataloader() for row in batch.row.tolist()]
     alone = [batch.row.tolist() for batch in module_of().train_dataloader()]

@@ -179,6 +179,22 @@ def test_sidecar_stands_in_for_metadata(table_of: Make, tmp_path: Path) -> None:
     assert same(read_requests(path, iput_floor=30.0), table.with_iput_floor(30.0))
 
 
+def test_sidecar_says_for_which_floor_ranks_are_stored(table_of: Make, tmp_path: Path) -> None:
+    table = table_of(iput_floor=30.0)
+    path, sidecar = tmp_path / "a.parquet", tmp_path / "schema.json"
+    write_requests(table, path)
+    pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
+    content = {"format": 1, "schema": table.schema.to_dict()}
+    sidecar.write_text(json.dumps(content))  # silent about the floor: IPUT ranks are computed
+    assert same(read_requests(path), table.with_iput_floor(1.0))
+    sidecar.write_text(json.dumps(content | {"iput_floor": 30.0}))
+    assert same(read_requests(path), table.with_iput_floor(1.0))
+    assert same(read_requests(path, iput_floor=30.0), table)
+    sidecar.write_text(json.dumps(content | {"iput_floor": 1.0}))
+    with pytest.raises(DataError, match="column iput_rank_"):
+        read_requests(path)
+
+
 def test_columns_are_those_of_the_format(table_of: Make, tmp_path: Path) -> None:
     write_requests(table_of(), tmp_path / "a.parquet")
     assert pq.read_schema(tmp_path / "a.parquet").names == [

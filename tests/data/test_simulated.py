@@ -121,6 +121,13 @@ def test_watch_flags_from_logged_watch_time_and_duration(whole):
     assert np.array_equal(label(whole, "long_view")[e], np.where(duration > 18, watch >= 18, complete))
 
 
+def test_categories_are_those_of_users_and_videos(whole):
+    world = build_world(0, 400, 40_000, SimulatedSource().parameters)
+    assert np.array_equal(whole.user_categories[:, 0], world.activity[whole.user_id] + 1)
+    assert np.array_equal(whole.item_categories[:, 0], world.category[whole.item_id] + 1)
+    assert np.array_equal(whole.item_categories[:, 1], world.cold[whole.item_id] + 1)
+
+
 def test_context_is_what_the_clock_says(whole):
     assert np.array_equal(whole.context_categories[:, 0], whole.time_ms // 3_600_000 % 24 + 1)
     assert whole.context_categories[:, 1].min() == 1 and whole.context_categories[:, 1].max() == 10

@@ -135,7 +135,8 @@ def test_fingerprint_sees_every_value(table_of: Make, columns_of: Columns, schem
         array = getattr(table, name).copy()
         array.flat[-1] = not array.flat[-1] if array.dtype == bool else array.flat[-1] + 1
         changed.append(replace(table, **{name: array}))
-    changed.append(replace(table, watch_time=None))
+    changed.append(replace(table, watch_time=None, negative=table.negative))
+    changed.append(replace(table, watch_time=table.negative, negative=None))
     changed.append(replace(table, schema=replace(schema, item_numbers=("width",))))
     # The same flat values cut elsewhere are other requests.
     offsets = table.offsets.copy()

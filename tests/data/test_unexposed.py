@@ -31,7 +31,7 @@ def test_draw_is_successive_sampling() -> None:
     # P({a, b}) of two draws without replacement = w_a w_b (1 / (1 - w_a) + 1 / (1 - w_b)), weights summing to 1.
     weights = np.array([5, 3, 2])
     n = 40_000
-    request, place = draw(weights, n, np.zeros((0, 2), dtype=np.int64), 2, np.random.default_rng(2))
+    _, place = draw(weights, n, np.zeros((0, 2), dtype=np.int64), 2, np.random.default_rng(2))
     missing = 3 - place.reshape(n, 2).sum(axis=1)
     share = np.bincount(missing, minlength=3) / n
     w = weights / 10

@@ -57,6 +57,14 @@ def test_lists_problems_of_all_files(root: Path, table_of: Make) -> None:
     assert str(report).count("problem: ") == 6
 
 
+def test_column_twice_is_one_problem(root: Path) -> None:
+    path = root / "test" / "a.parquet"
+    data = pq.read_table(path)
+    pq.write_table(data.append_column("pxtr_pctr", data["pxtr_pctr"]), path)
+    (problem,) = validate_folder(root).problems
+    assert problem.column == "pxtr_pctr" and "two columns" in problem.reason
+
+
 def test_stops_when_full(root: Path) -> None:
     for i in range(5):
         (root / "train" / f"b{i}.parquet").write_bytes(b"")

@@ -170,7 +170,7 @@ def test_two_processes_agree_with_one(make_table, tmp_path):
     worker = Path(__file__).with_name("ddp_worker.py")
     processes = [subprocess.Popen([sys.executable, worker, tmp_path, str(rank)]) for rank in range(2)]
     try:
-        assert [p.wait(timeout=120) for p in processes] == [0, 0]
+        assert [p.wait(timeout=300) for p in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()

@@ -122,6 +122,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, data, killed_at):
     resumed = FusionFormulaModule(SCHEMA, n_trials=12, seed=3)
     run = trainer(tmp_path / "cut")
     run.fit(resumed, datamodule=data, ckpt_path=last)
+    assert run.global_step == 12  # no trial was run twice
     run.test(resumed, datamodule=data, verbose=False)
     assert trials_of(last) == trials_of(tmp_path / "whole" / "last.ckpt")
     assert resumed.test_summary == whole.test_summary

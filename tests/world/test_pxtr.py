@@ -53,7 +53,9 @@ def test_predictions_hardly_ever_tie(stage, served):
     assert (np.diff(pxtr, axis=1) == 0).mean() < 1e-4
 
 
-def test_mean_on_exposed_is_the_true_mean(stage, served):
+def test_mean_on_exposed_is_the_true_mean():
+    stage = stage_with(activity_share=(0.0, 0.0, 0.0, 1.0, 0.0))  # all users have the same traffic
+    served = requests(stage.world)
     truth, pxtr = served[2], stage.predict(*served)
     slate = choose_slate(fusion_score(pxtr), 8, 0.0, served[3])[..., None]
     ratio = np.take_along_axis(pxtr, slate, 1).mean((0, 1)) / np.take_along_axis(truth, slate, 1).mean((0, 1))
@@ -75,6 +77,15 @@ def test_prediction_depends_on_request_user_and_video_alone(stage, served):
     rows = np.array([77, 5])
     part = stage.predict(users[rows], videos[rows][:, 10:13], truth[rows][:, 10:13], request[rows])
     assert np.array_equal(part, whole[rows][:, 10:13])
+
+
+def test_calibration_weighs_users_by_their_traffic():
+    """Without the weights the noisy predictions of new users, who hardly come, would dominate."""
+    shares = ((0.5, 0.0, 0.0, 0.0, 0.5), (0.05, 0.0, 0.0, 0.0, 0.95), (0.95, 0.0, 0.0, 0.0, 0.05))
+    comment = [stage_with(activity_share=s).scale[OBJECTIVES.index("pcmtr")] for s in shares]
+    half, full, new = comment
+    assert new < half < full
+    assert np.log(full / half) < 0.5 * np.log(half / new)
 
 
 def log_error(stage, served):

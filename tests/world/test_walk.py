@@ -105,3 +105,48 @@ def test_fatigue_makes_users_turn_away():
 def test_session_limit_holds():
     _, served = walk(days=1, session_requests=3)
     assert served.place.max() == 2
+
+
+def test_a_night_takes_fatigue_away():
+    expected_clicks = []
+    for overnight in (0.0, 0.3, 1.0):
+        _, served = walk(days=3, fatigue=0.3, fatigue_overnight=overnight)
+        early = (served.time_ms > DAY_MS) & (served.place == 0)
+        expected_clicks.append(served.pxtr[early, :, 0].mean())
+    assert expected_clicks[0] > expected_clicks[1] > expected_clicks[2]
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """Budgets in impressions of 4 s, so that a session's impressions show its budget."""
+    return walk(
+        days=2,
+        users=800,
+        candidates=8,
+        eta=0.0,
+        gamma=0.0,
+        impression_seconds=4.0,
+        activity_share=(0.5, 0.0, 0.0, 0.0, 0.5),
+        return_logit=(9.0, 9.0, 9.0, 9.0, 9.0),
+    )
+
+
+@pytest.mark.parametrize(("level", "shift", "mean"), [(0, -0.7, 0.6), (4, 0.3, 2.2)])
+def test_sessions_have_their_number_and_budgets(counted, level, shift, mean):
+    world, served = counted
+    order = np.lexsort((served.time_ms, served.user))
+    first = served.place[order] == 0
+    impressions = np.add.reduceat(served.exposed.sum(axis=1)[order], np.flatnonzero(first))
+    users = served.user[order][first]
+    mine = world.activity[users] == level
+    # E[max(1, floor(X))] <= 6 of an exponential X: 1 + the chances of at least 2, 3, ... 6.
+    expected = 1 + np.exp(-np.arange(2, 7) / mean).sum()
+    user_days = 2 * (world.activity == level).sum()
+    assert mine.sum() / user_days == pytest.approx(expected, rel=0.1)
+
+    median = 270 * np.exp(shift) / 4 + 0.5  # impressions are rounded up
+    again = np.r_[False, users[1:] == users[:-1]]
+    for group in (mine & ~again, mine & again):
+        logs = np.log(impressions[group])
+        assert np.median(logs) == pytest.approx(np.log(median), abs=4 * 1.25 * 0.8 / np.sqrt(group.sum()))
+        assert np.subtract(*np.percentile(logs, [75, 25])) == pytest.approx(2 * 0.6745 * 0.8, rel=0.2)

@@ -207,7 +207,8 @@ def _enough(days: Iterator[list[Served]], requests: int) -> list[Served]:
     """Whole days until there are enough requests, with a progress bar on a terminal."""
     parts: list[Served] = []
     done = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Simulating requests", total=requests)
         while done < requests:
             parts += next(days)

@@ -59,7 +59,10 @@ def run(job: Job, config_name: str, arguments: Sequence[str]) -> int:
     """
     register()
     show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    saved_argv, sys.argv = sys.argv, [f"emer {config_name}", *arguments]
+    # Hydra's parser takes no overrides before a flag: `train seed=1 -m ...` would be an error.
+    flags = [a for a in arguments if a in ("-m", "--multirun")]
+    rest = [a for a in arguments if a not in flags]
+    saved_argv, sys.argv = sys.argv, [f"emer {config_name}", *flags, *rest]
     # Otherwise Hydra prints tracebacks itself and exits; errors are to be reported here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 

@@ -96,7 +96,7 @@ def _evaluate(cfg: DictConfig, run_cfg: DictConfig, folder: RunFolder, target: P
         if "state_dict" not in str(error):
             raise
         raise EmerError(
-            f"checkpoint: {checkpoint} does not fit the run's model and data; has the data's schema changed? ({error})"
+            f"checkpoint: {checkpoint} does not fit the run's model and data; has the schema changed? ({error})"
         ) from error
     if not is_first_rank():
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 from rich.console import Console
 
-from emer.data.parquet import validate_folder
+from emer.data.validation import validate_folder
 from emer.errors import DataError
 
 
@@ -16,6 +16,6 @@ def validate(cfg: DictConfig) -> None:
         DataError: listing the faults by file, row, column and reason.
     """
     report = validate_folder(cfg.data.root, max_problems=int(cfg.max_problems))
-    if report.problems:
-        raise DataError("\n".join([f"{len(report.problems)} problem(s) found:", *map(str, report.problems)]))
-    Console().print(report.describe(), highlight=False)
+    if not report.ok:
+        raise DataError(str(report))
+    Console().print(str(report), highlight=False)

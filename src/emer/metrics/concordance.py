@@ -51,7 +51,7 @@ def _tile(scores: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     # Candidates last, so that a shift is a contiguous slice.
     target = targets.gather(1, by_rank.expand_as(targets)).transpose(1, 2).contiguous()  # (b, K, N)
     keep = valid.gather(1, by_rank.expand_as(valid)).transpose(1, 2)
-    # Padding may hold anything, infinities too; 0 keeps NaN out of the differences.
+    # Padding may hold anything, and torch does not say what the sign of inf - inf is.
     target.masked_fill_(~keep, 0)
     keep = keep.to(target.dtype).contiguous()
     score = score.unsqueeze(1)

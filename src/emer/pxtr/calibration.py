@@ -80,7 +80,7 @@ def calibration(
         objectives: the K columns.
 
     Returns:
-        ``{"bins": ..., "pooled": {objective: figures}, "by_day": {date: {objective: figures}}}`` where
+        ``{"bins": ..., "noisy": [objective], "pooled": {objective: figures}, "by_day": {date: {objective: figures}}}`` where
         figures are ``rows``, ``positives`` (None for seconds), ``mean_predicted``, ``mean_actual``, ``ece``
         and ``auc`` (None where undefined). For the objective in seconds, ``ece`` is in seconds and ``auc``
         is the concordance with the seconds watched.
@@ -91,6 +91,7 @@ def calibration(
 
     return {
         "bins": BINS,
+        "noisy": [o.name for o in objectives if o.noisy],
         "pooled": figures(np.ones(day.size, dtype=bool)),
         "by_day": {day_text(d): figures(day == d) for d in np.unique(day)},
     }
@@ -114,7 +115,8 @@ def calibration_tables(content: dict[str, Any], reference: dict[str, float | Non
     for name in names + (["AUC HistGB"] if reference else []):
         pooled.add_column(name, justify="left" if name == "objective" else "right")
     for name, f in content["pooled"].items():
-        row = [name, "-" if f["positives"] is None else f"{f['positives']:,}"]
+        mark = " (noisy)" if name in content["noisy"] else ""
+        row = [name + mark, "-" if f["positives"] is None else f"{f['positives']:,}"]
         row += [_short(f[key]) for key in ("mean_actual", "mean_predicted", "ece", "auc")]
         pooled.add_row(*row, *([_short(reference.get(name))] if reference else []))
     tables = [pooled]

@@ -149,6 +149,9 @@ class ForwardChain:
                 if on_train is not None:
                     on_train(block)
                 self._train(self.encoder.transform(frame.filter(rows)), targets[rows], block.days[0])
+                # The last day has the longest history behind it, as the predicted days will.
+                last = day == day[past].max()
+                self._calibrate(self.encoder.transform(frame.filter(last)), targets[last])
             asked = np.isin(query_day, block.days)
             assert self.module is not None
             out[asked] = self.module.predict(self.encoder.transform(queries.filter(asked)))
@@ -191,9 +194,12 @@ class ForwardChain:
             trainer.fit(module, DataLoader(batches, batch_size=None))
             if trainer.interrupted:
                 raise KeyboardInterrupt
-        if self.watch is not None:
-            module.calibrate_watch(rows, targets[:, self.watch])
         self.module = module
+
+    def _calibrate(self, rows: Encoded, targets: np.ndarray) -> None:
+        assert self.module is not None
+        if self.watch is not None:
+            self.module.calibrate_watch(rows, targets[:, self.watch])
 
 
 @contextmanager

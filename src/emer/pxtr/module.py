@@ -126,7 +126,7 @@ class PxtrModule(pl.LightningModule):
         self.watch_factor.fill_(float((1.0 + seconds).sum() / (1.0 + predicted).sum()))
 
     @torch.no_grad()
-    def predict(self, rows: Encoded, batch_size: int = 65_536) -> np.ndarray:
+    def predict(self, rows: Encoded, batch_size: int = 4096) -> np.ndarray:
         """(n, K) float32 pxtrs: probabilities, and expected seconds in the watch column."""
         self.eval()
         parts = []

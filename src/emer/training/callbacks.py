@@ -21,11 +21,11 @@ from emer.files import write_text
 
 
 class RandomState(Callback):
-    """Keeps the random generators in the checkpoint, so that a resumed run draws what the killed one would have."""
+    """Keeps the random generators in the checkpoint, so that a resumed run draws what a killed one would."""
 
     def state_dict(self) -> dict[str, Any]:
         version, keys, gauss = random.getstate()
-        name, numpy_keys, position, has_gauss, cached = np.random.get_state()
+        name, numpy_keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - libraries draw from it
         state: dict[str, Any] = {
             "torch": torch.get_rng_state(),
             "python": [version, list(keys), gauss],
@@ -52,7 +52,8 @@ class RandomState(Callback):
         version, keys, gauss = state["python"]
         random.setstate((version, tuple(keys), gauss))
         name, numpy_keys, position, has_gauss, cached = state["numpy"]
-        np.random.set_state((name, numpy_keys.numpy().astype(np.uint32), position, has_gauss, cached))
+        key = numpy_keys.numpy().astype(np.uint32)
+        np.random.set_state((name, key, position, has_gauss, cached))  # noqa: NPY002
         if "cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
 

@@ -1,0 +1,210 @@
+"""Every config composes; every ablation changes what it says and nothing else; wrong keys and names are explained."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emer.cli import JOBS, main
+from emer.jobs.app import ablations_of, config_dir, register
+from emer.labels import identity, method_label
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, get_method
+from omegaconf import DictConfig, OmegaConf
+
+CONF = config_dir()
+
+ABLATIONS = {
+    "full": {},
+    "no_comp": {"method.model.comparison": False},
+    "no_post": {"method.objective.posterior": False},
+    "no_prior": {"method.objective.prior": False},
+    "no_evolve": {"method.objective.evolve": False},
+    "no_iput": {"method.objective.iput": False},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    return compose(name, [*overrides])
+
+
+def flat(cfg: Any, prefix: str = "") -> dict[str, Any]:
+    content = OmegaConf.to_container(cfg, resolve=True)
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(value, f"{path}.{key}" if path else str(key))
+        else:
+            found[path] = node
+
+    walk(content, prefix)
+    return found
+
+
+def options() -> list[tuple[str, str]]:
+    return sorted((p.parent.relative_to(CONF).as_posix(), p.stem) for p in CONF.glob("*/**/*.yaml"))
+
+
+def test_the_configs_are_all_there() -> None:
+    """A test that lists the wrong folder would check nothing."""
+    groups = {group for group, _ in options()}
+    wanted = {"method", "ablation", "data", "trainer", "logger", "callbacks", "debug", "experiment", "hparams_search", "hydra", "paths"}
+    assert wanted <= groups
+    assert len(options()) >= 30
+
+
+@pytest.mark.parametrize(("group", "option"), options(), ids=lambda x: str(x))
+def test_every_option_composes_and_resolves(group: str, option: str) -> None:
+    required = ["data.root=/somewhere"] if group == "data" and option != "simulated" else []
+    if group == "hydra":
+        cfg = composed(name="train" if option == "default" else "evaluate")
+    else:
+        plus = "+" if group == "ablation" else ""
+        cfg = composed(f"{plus}{group}={option}", *required)
+    flat(cfg)
+
+
+@pytest.mark.parametrize("job", sorted(JOBS))
+def test_every_job_has_a_config_and_a_function(job: str) -> None:
+    cfg = compose(job)
+    assert cfg.task_name == job
+    assert callable(get_method(f"emer.jobs.{job}.{job}"))
+
+
+@pytest.mark.parametrize("name", sorted(ABLATIONS))
+def test_an_ablation_changes_what_the_table_says(name: str) -> None:
+    plain, changed = flat(composed()), flat(composed(f"+ablation={name}"))
+    # The module repeats the model and objective by interpolation.
+    difference = {
+        k: v for k, v in changed.items() if plain.get(k) != v and not k.startswith("method.module.")
+    }
+    assert set(plain) == set(changed)
+    assert difference == ABLATIONS[name]
+
+
+def test_the_table_lists_every_ablation() -> None:
+    assert set(ABLATIONS) == {p.stem for p in (CONF / "ablation").glob("*.yaml")}
+    assert set(ablations_of("emer")) == set(ABLATIONS)
+    assert ablations_of("fusion_formula") == []
+
+
+def test_the_readme_says_what_each_ablation_changes() -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.splitlines() if line.startswith("| `+ablation=")]
+    said = {}
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        name = cells[0].strip("`").removeprefix("+ablation=")
+        changes = [part.strip("` ") for part in cells[1].split(",") if "=" in part]
+        said[name] = {key: {"false": False}[value] for key, value in (c.split("=") for c in changes)}
+    assert said == ABLATIONS
+
+
+def test_labels_come_from_the_switches() -> None:
+    assert method_label(composed().method) == "emer"
+    assert method_label(composed("+ablation=full").method) == "emer"
+    assert method_label(composed("+ablation=[no_post,no_evolve]").method) == "emer-no_post-no_evolve"
+    assert method_label(composed("+ablation=no_post", "method.objective.posterior=true").method) == "emer"
+    assert method_label(composed("method.objective.evolve=false").method) == "emer-no_evolve"
+    assert method_label(composed("method=fusion_formula").method) == "fusion_formula"
+    assert method_label(composed("method=fusion_formula", "method.tuner.tuned=false").method) == "fusion_formula-hand_set"
+
+
+def test_identity_is_what_decides_the_numbers() -> None:
+    base = identity(composed())
+    for same in ("tags=[a]", "logger=none", "paths.output_dir=elsewhere", "ckpt_path=auto", "task_name=other"):
+        assert identity(composed(same)) == base
+    for other in ("seed=2", "+ablation=no_post", "loader.batch_size=32", "data.source.seed=1", "trainer.max_epochs=3"):
+        assert identity(composed(other)) != base
+
+
+@pytest.mark.parametrize("method", sorted(p.stem for p in (CONF / "method").glob("*.yaml")))
+def test_every_target_takes_the_configs_keys(method: str) -> None:
+    """Binds each `_target_` to its signature without building anything, and reports all misfits together."""
+    cfg = OmegaConf.to_container(composed(f"method={method}").method, resolve=True)
+    wrong = []
+    given = {"schema", "model", "formula", "top_k", "params", "objective", "previous", "optimizer"}
+
+    def walk(node: Any, path: str) -> None:
+        if not isinstance(node, dict):
+            return
+        if "_target_" in node:
+            parameters = inspect.signature(get_class(node["_target_"]).__init__).parameters
+            keys = {k for k in node if not k.startswith("_")}
+            wrong.extend(f"{path}.{k}" for k in keys - set(parameters))
+            required = {
+                n for n, p in parameters.items()
+                if p.default is p.empty and n != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            }  # fmt: skip
+            wrong.extend(f"{path} lacks {k}" for k in required - keys - given)
+        for key, value in node.items():
+            walk(value, f"{path}.{key}")
+
+    walk(cfg, "method")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("trainer", sorted(p.stem for p in (CONF / "trainer").glob("*.yaml")))
+def test_the_trainer_takes_its_keys(trainer: str) -> None:
+    import pytorch_lightning as pl
+
+    cfg = composed(f"trainer={trainer}").trainer
+    keys = {str(k) for k in cfg if k != "_target_"}
+    assert keys <= set(inspect.signature(pl.Trainer.__init__).parameters)
+    assert cfg.use_distributed_sampler is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trainr.max_epochs=3"], "the config has no key trainr.max_epochs; did you mean trainer.max_epochs"),
+        (["method.model.widht=3"], "did you mean method.model.width"),
+        (["method.model.width=abc"], "method.model.width=abc: the value could not be converted to Integer"),
+        (["loader.batch_size=a b"], "loader.batch_size=a b"),
+        (["method=foo"], "there is no method=foo; choose one of emer, fusion_formula"),
+        (["data=foo"], "there is no data=foo; choose one of kuairand, parquet, simulated"),
+        (["+ablation=no_foo"], "method emer has no ablation no_foo; it has: full, no_comp, no_post, no_prior, no_evolve"),
+        (["method=fusion_formula", "+ablation=no_post"], "method fusion_formula has no ablation no_post; it has: none"),
+        (["method=fusion_formula", "+ablation=full"], "method fusion_formula has no ablation full; it has: none"),
+        (["ablation=no_post"], "ablation is added, not replaced: write +ablation="),
+        (["method=fusion_formula", "method.objective.evolve=false"], "the config has no key method.objective.evolve"),
+        (["nonsense"], "missing EQUAL"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from hydra.core.global_hydra import GlobalHydra
+
+    saved = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        status = main(["train", *arguments, "--cfg", "job", "--resolve"])
+    finally:
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = saved
+    error = capsys.readouterr().err
+    assert status == 1
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.splitlines()) <= 4
+
+
+def test_the_command_line_lists_its_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for job, text in JOBS.items():
+        assert f"  {job}" in shown
+        assert text in shown
+    assert main(["trian"]) == 2
+    assert "Did you mean train?" in capsys.readouterr().err

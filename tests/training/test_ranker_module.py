@@ -1,0 +1,141 @@
+"""The training procedure: it reaches the optimum of its own loss, keeps a fair snapshot, logs what it should."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from emer.data.module import RequestDataModule
+from emer.data.simulated import SimulatedSource, simulate_requests
+from emer.losses.pairwise import pairwise_logistic_loss
+from emer.models.ranker import EmerRanker
+from emer.objectives.emer import EmerObjective
+from emer.training.previous import PreviousModel
+from emer.training.ranker_module import RankerModule
+
+
+@pytest.fixture(scope="module")
+def tables():
+    source = SimulatedSource(
+        users=20, videos=1000, candidates=10, slate=5, train_requests=40, validation_requests=8, test_requests=8
+    )
+    return simulate_requests(source)
+
+
+def module_of(tables, *, objective=None, lr=3e-3, **more) -> RankerModule:
+    torch.manual_seed(0)
+    return RankerModule(
+        tables["train"].schema,
+        model=partial(EmerRanker, width=32, heads=2, feedforward=64, head_width=16),
+        objective=objective or EmerObjective(),
+        optimizer=partial(torch.optim.AdamW, lr=lr),
+        **more,
+    )
+
+
+def trainer_of(**settings) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0, **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comparison", [True, False])
+def test_on_eight_requests_it_reaches_the_optimum_of_its_loss(tables, comparison) -> None:
+    """Within 5 % of the loss that free scores, one per candidate, can reach on the same requests."""
+    eight = tables["train"].batch(range(8))
+    objective = EmerObjective(evolve=False)
+    free = torch.zeros(8, 10, requires_grad=True)
+    optimiser = torch.optim.Adam([free], lr=0.1)
+    for _ in range(500):
+        optimiser.zero_grad()
+        best = objective(free, eight).loss
+        best.backward()
+        optimiser.step()
+    torch.manual_seed(0)
+    model = EmerRanker(eight.schema, width=32, heads=2, feedforward=128, comparison=comparison)
+    model.features.fit(eight)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(400):
+        optimiser.zero_grad()
+        loss = objective(model(eight), eight).loss
+        loss.backward()
+        optimiser.step()
+    assert loss.item() <= 1.05 * best.item()
+
+
+def test_the_first_step_lowers_the_loss_it_reports(tables) -> None:
+    data = RequestDataModule(**tables, batch_size=40)
+    module = module_of(tables)
+    batch = tables["train"].batch(range(40))
+    trainer = trainer_of(max_epochs=10)
+    trainer.fit(module, data)
+    after = pairwise_logistic_loss(module(batch), None, ranks=batch.iput_rank_gap, where=batch.mask)
+    assert after < torch.log(torch.tensor(2.0)) - 0.02
+    assert {"train/loss", "train/posterior", "train/prior", "val/loss", "weight/max"} - set(trainer.callback_metrics) == {
+        "weight/max"
+    }, "without a previous model there are no weights to log"
+
+
+def test_evolving_weights_use_the_snapshot_of_the_last_epoch(tables) -> None:
+    data = RequestDataModule(**tables, batch_size=20)
+    module = module_of(tables, previous=partial(PreviousModel, source="snapshot"))
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
+            seen.append((bool(module.previous.filled), module.last_weights))
+
+    trainer = trainer_of(max_epochs=2, callbacks=[Watch()])
+    trainer.fit(module, data)
+    assert [filled for filled, _ in seen] == [False, False, True, True]
+    assert all(w.shape == (20, 8) and (w > 0).all() for _, w in seen)
+    assert "weight/pltr_iput" in trainer.callback_metrics
+    for mine, current in zip(module.previous.copy.parameters(), module.model.parameters(), strict=True):
+        assert torch.equal(mine, current)
+
+
+def test_the_snapshot_counts_optimiser_steps_not_batches(tables) -> None:
+    steps = []
+
+    class Recording(PreviousModel):
+        def after_step(self, model, step):
+            steps.append(step)
+
+    data = RequestDataModule(**tables, batch_size=10)
+    module = module_of(tables, previous=partial(Recording, source="snapshot", refresh_steps=1))
+    trainer_of(max_epochs=2, accumulate_grad_batches=2).fit(module, data)
+    assert steps == [1, 2, 3, 4]
+
+
+def test_only_objectives_that_ask_get_a_previous_model(tables) -> None:
+    for switch in ("evolve", "prior"):
+        module = module_of(tables, objective=EmerObjective(**{switch: False}), previous=PreviousModel)
+        assert module.previous is None
+    assert module_of(tables, previous=PreviousModel).previous is not None
+
+
+def test_schedule_warms_up_and_ends_at_the_final_factor(tables) -> None:
+    rates = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_index):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    data = RequestDataModule(**tables, batch_size=4)
+    module = module_of(tables, lr=1.0, warmup_steps=3, final_lr_factor=0.2)
+    trainer = trainer_of(max_epochs=2, callbacks=[Watch()])
+    trainer.fit(module, data)
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates == sorted(rates[:4]) + sorted(rates[4:], reverse=True)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+def test_bfloat16_autocast_trains(tables) -> None:
+    data = RequestDataModule(**tables, batch_size=20)
+    trainer = trainer_of(max_epochs=1, precision="bf16-mixed")
+    trainer.fit(module_of(tables, previous=PreviousModel), data)
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
