@@ -27,9 +27,7 @@ def method_label(method: DictConfig) -> str:
 
     Derived from the resolved switches, never from the name of an ablation file.
     """
-    off = [
-        name for name, path in (method.get("switches") or {}).items() if OmegaConf.select(method, path) is False
-    ]
+    off = [name for name, path in (method.get("switches") or {}).items() if OmegaConf.select(method, path) is False]
     return "-".join([str(method.name), *off])
 
 
@@ -45,8 +43,6 @@ def identity(cfg: DictConfig) -> str:
         if str(key) not in _NOT_IDENTITY:
             # Unresolved: an interpolation into an excluded key (a folder) must not change the identity.
             node = cfg._get_node(key)
-            content[str(key)] = (
-                OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else cfg[key]
-            )
+            content[str(key)] = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else cfg[key]
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

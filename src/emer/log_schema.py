@@ -100,9 +100,7 @@ class Schema:
             _check_names(kind, names)
         for category in self.user_categories + self.context_categories + self.item_categories:
             if not isinstance(category.size, int) or category.size < 1:
-                raise DataError(
-                    f"the schema gives category {category.name} the size {category.size!r}, not 1 or more"
-                )
+                raise DataError(f"the schema gives category {category.name} the size {category.size!r}, not 1 or more")
         for objective in self.objectives:
             if objective.feedback is not None and objective.feedback not in self.feedback_names:
                 raise DataError(

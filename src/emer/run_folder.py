@@ -136,11 +136,7 @@ def find_unfinished(root: Path, wanted: str) -> Path | None:
     for status_file in root.glob("*/status.json"):
         folder = RunFolder(status_file.parent)
         status = folder.status()
-        if (
-            status.get("identity") == wanted
-            and status.get("status") != "finished"
-            and folder.last_checkpoint.is_file()
-        ):
+        if status.get("identity") == wanted and status.get("status") != "finished" and folder.last_checkpoint.is_file():
             candidates.append(folder.path)
     return max(candidates, key=lambda path: path.name, default=None)
 

@@ -49,6 +49,7 @@ class EmerMethodConfig:
     name: str = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
+    patience: int = MISSING
     switches: dict[str, str] = field(default_factory=dict)
     model: EmerModelNode = field(default_factory=EmerModelNode)
     objective: EmerObjectiveConfig = field(default_factory=EmerObjectiveConfig)
@@ -65,6 +66,7 @@ class FusionFormulaMethodConfig:
     name: str = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
+    patience: int = MISSING
     switches: dict[str, str] = field(default_factory=dict)
     tuner: TunerConfig = field(default_factory=TunerConfig)
     module: Any = MISSING
@@ -112,6 +114,7 @@ class TrainConfig:
     ckpt_path: str | None = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
+    patience: int = MISSING
     optimized_metric: Any = MISSING
     run: RunConfig = field(default_factory=RunConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
@@ -125,9 +128,23 @@ class TrainConfig:
     logger: Any = None
 
 
+@dataclass
+class AskTellConfig:
+    """``hydra.sweeper`` of conf/hparams_search."""
+
+    _target_: str = "hydra_plugins.emer_ask_tell.sweeper.AskTellSweeper"
+    algorithm: str = "tpe"
+    direction: Any = "minimize"
+    n_trials: int = 20
+    batch: int = 1
+    seed: int = 1
+    params: dict[str, Any] = field(default_factory=dict)
+
+
 def register() -> None:
-    """Make the schemas known to Hydra under ``schema``."""
+    """Make the schemas known to Hydra ."""
     store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="ask_tell", node=AskTellConfig)
     store.store(group="schema", name="train", node=TrainConfig)
     store.store(group="schema/method", name="emer", node=EmerMethodConfig)
     store.store(group="schema/method", name="fusion_formula", node=FusionFormulaMethodConfig)

@@ -177,9 +177,7 @@ def test_a_video_delivered_before_midnight_does_not_move_its_request_into_the_da
         (3, 2, 2, 8),
     ]
     log = log_of(rows)
-    train, validation = (
-        table(log, candidates(log, settings(unexposed=0), split)) for split in ("train", "validation")
-    )
+    train, validation = (table(log, candidates(log, settings(unexposed=0), split)) for split in ("train", "validation"))
     assert train.time_ms.tolist() == [DAY_MS + 500]
     assert validation.time_ms.tolist() == [2 * DAY_MS - 4, 2 * DAY_MS + 7]
 
@@ -208,9 +206,7 @@ def test_settings_that_make_no_sense(changes: dict[str, Any], reason: str) -> No
 
 def test_days_without_exposures_or_requests() -> None:
     log = log_of(ROWS)
-    with pytest.raises(
-        DataError, match=r"no exposure in the test days 2022-05-04 .* spans 2022-05-01 to 2022-05-02"
-    ):
+    with pytest.raises(DataError, match=r"no exposure in the test days 2022-05-04 .* spans 2022-05-01 to 2022-05-02"):
         candidates(log, settings(), "test")
     with pytest.raises(DataError, match=r"no user_day request of the train split has 9 .* min_exposed_train"):
         candidates(log, settings(min_exposed_train=9), "train")

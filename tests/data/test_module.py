@@ -120,9 +120,7 @@ def test_resumed_run_sees_the_same_batches_and_ends_with_the_same_weights(
     assert again.weight.equal(whole.weight)
 
 
-def test_mixed_precision_takes_the_batch_as_it_is(
-    module_of: Callable[..., RequestDataModule], tmp_path: Path
-) -> None:
+def test_mixed_precision_takes_the_batch_as_it_is(module_of: Callable[..., RequestDataModule], tmp_path: Path) -> None:
     model = Recorder()
     trainer(tmp_path, max_epochs=1, precision="bf16-mixed").fit(model, module_of())
     assert len(model.trained) == 6

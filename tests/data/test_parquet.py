@@ -103,9 +103,7 @@ def test_column_order_and_foreign_columns_do_not_matter(table_of: Make, tmp_path
         pytest.param(lambda t: pa.int64() if t == pa.int16() else t, id="ranks as int64"),
     ],
 )
-def test_compatible_value_types(
-    table_of: Make, tmp_path: Path, change: Callable[[pa.DataType], pa.DataType]
-) -> None:
+def test_compatible_value_types(table_of: Make, tmp_path: Path, change: Callable[[pa.DataType], pa.DataType]) -> None:
     table = table_of()
     write_requests(table, tmp_path / "a.parquet")
     data = cast(pq.read_table(tmp_path / "a.parquet"), change)
@@ -206,9 +204,7 @@ def test_columns_are_those_of_the_format(table_of: Make, tmp_path: Path) -> None
     ]
 
 
-def test_an_older_file_survives_a_failed_write(
-    table_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_file_survives_a_failed_write(table_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of()
     write_requests(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="no requests to write"):

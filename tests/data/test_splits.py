@@ -63,9 +63,7 @@ def test_layouts_refused(three: Path, table_of: Make, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: there is no such file or folder"):
         split_files(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        DataError, match=r"empty: the folder holds neither .* train, validation, test nor \*\.parquet"
-    ):
+    with pytest.raises(DataError, match=r"empty: the folder holds neither .* train, validation, test nor \*\.parquet"):
         split_files(tmp_path / "empty")
     write_requests(table_of(2, first_id=900), three / "stray.parquet")
     with pytest.raises(DataError, match="lie beside the sub folders"):

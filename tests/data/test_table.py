@@ -215,9 +215,7 @@ def test_build_refuses_too_many_candidates() -> None:
 
 
 def test_cutting_a_batch_is_quick() -> None:
-    schema = Schema(
-        objectives=tuple(Objective(f"p{k}") for k in range(8)), item_categories=(Category("topic", 9),)
-    )
+    schema = Schema(objectives=tuple(Objective(f"p{k}") for k in range(8)), item_categories=(Category("topic", 9),))
     R, N = 2000, 64
     g = np.random.default_rng(0)
     table = RequestTable.build(

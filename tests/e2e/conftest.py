@@ -55,7 +55,9 @@ def run(tmp_path: Path, shared_cache: Path, environment: dict[str, str]) -> Call
     """Runs ``emer <job> ...`` in a process of its own, with outputs in this test's folder."""
 
     def call(job: str, *arguments: str, more: dict[str, str] | None = None, timeout: float = 300) -> Result:
-        command = [sys.executable, str(ROOT / "train.py")] if job == "train" else [sys.executable, "-m", "emer.cli", job]
+        command = (
+            [sys.executable, str(ROOT / "train.py")] if job == "train" else [sys.executable, "-m", "emer.cli", job]
+        )
         done = subprocess.run(
             [*command, f"paths.output_dir={tmp_path / 'outputs'}", f"paths.cache_dir={shared_cache}", *arguments],
             cwd=tmp_path,

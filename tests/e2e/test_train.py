@@ -53,7 +53,8 @@ def test_a_run_leaves_everything_and_evaluates_to_the_same(run) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(run) -> None:
     first, second, other = (
-        run("train", *TINY, "logger=none", "baselines.fusion_formula=false", f"seed={seed}").folder for seed in (3, 3, 4)
+        run("train", *TINY, "logger=none", "baselines.fusion_formula=false", f"seed={seed}").folder
+        for seed in (3, 3, 4)
     )
     assert first != second
     assert (first / "metrics.json").read_bytes() == (second / "metrics.json").read_bytes()
@@ -132,13 +133,16 @@ def test_a_sweep_of_ablations_labels_its_runs(run) -> None:
 
 def test_a_failing_job_does_not_stop_the_sweep(run) -> None:
     done = run(
-        "train", "-m", *TINY, "method.optimizer.lr=1e12,0.001", "trainer.max_epochs=1", "trainer.gradient_clip_val=null",
-        "trainer=ddp_cpu", "logger=none", "baselines.fusion_formula=false",
+        "train", "-m", *TINY, "method.optimizer.lr=1e12,0.001", "trainer.max_epochs=1",
+        "trainer.gradient_clip_val=null", "trainer=ddp_cpu", "logger=none", "baselines.fusion_formula=false",
     )  # fmt: skip
     assert done.status == 1
     assert "training has diverged" in done.err
     assert "Traceback" not in done.err
-    statuses = {p.parent.name[0]: read(p)["status"] for p in Path(done.out.strip().splitlines()[-1]).parent.glob("*/status.json")}
+    statuses = {
+        p.parent.name[0]: read(p)["status"]
+        for p in Path(done.out.strip().splitlines()[-1]).parent.glob("*/status.json")
+    }
     assert statuses == {"0": "failed", "1": "finished"}
 
 

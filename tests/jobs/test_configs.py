@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emer.cli import JOBS, main
-from emer.jobs.app import ablations_of, config_dir, register
-from emer.labels import identity, method_label
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
+
+from emer.cli import JOBS, main
+from emer.jobs.app import ablations_of, config_dir, register
+from emer.labels import identity, method_label
 
 CONF = config_dir()
 
@@ -60,7 +61,19 @@ def options() -> list[tuple[str, str]]:
 def test_the_configs_are_all_there() -> None:
     """A test that lists the wrong folder would check nothing."""
     groups = {group for group, _ in options()}
-    wanted = {"method", "ablation", "data", "trainer", "logger", "callbacks", "debug", "experiment", "hparams_search", "hydra", "paths"}
+    wanted = {
+        "method",
+        "ablation",
+        "data",
+        "trainer",
+        "logger",
+        "callbacks",
+        "debug",
+        "experiment",
+        "hparams_search",
+        "hydra",
+        "paths",
+    }
     assert wanted <= groups
     assert len(options()) >= 30
 
@@ -87,9 +100,7 @@ def test_every_job_has_a_config_and_a_function(job: str) -> None:
 def test_an_ablation_changes_what_the_table_says(name: str) -> None:
     plain, changed = flat(composed()), flat(composed(f"+ablation={name}"))
     # The module repeats the model and objective by interpolation.
-    difference = {
-        k: v for k, v in changed.items() if plain.get(k) != v and not k.startswith("method.module.")
-    }
+    difference = {k: v for k, v in changed.items() if plain.get(k) != v and not k.startswith("method.module.")}
     assert set(plain) == set(changed)
     assert difference == ABLATIONS[name]
 
@@ -119,14 +130,22 @@ def test_labels_come_from_the_switches() -> None:
     assert method_label(composed("+ablation=no_post", "method.objective.posterior=true").method) == "emer"
     assert method_label(composed("method.objective.evolve=false").method) == "emer-no_evolve"
     assert method_label(composed("method=fusion_formula").method) == "fusion_formula"
-    assert method_label(composed("method=fusion_formula", "method.tuner.tuned=false").method) == "fusion_formula-hand_set"
+    assert (
+        method_label(composed("method=fusion_formula", "method.tuner.tuned=false").method) == "fusion_formula-hand_set"
+    )
 
 
 def test_identity_is_what_decides_the_numbers() -> None:
     base = identity(composed())
     for same in ("tags=[a]", "logger=none", "paths.output_dir=elsewhere", "ckpt_path=auto", "task_name=other"):
         assert identity(composed(same)) == base
-    for other in ("seed=2", "+ablation=no_post", "loader.batch_size=32", "data.source.seed=1", "trainer.max_epochs=3"):
+    for other in (
+        "seed=2",
+        "+ablation=no_post",
+        "loader.batch_size=32",
+        "data.source.seed=1",
+        "trainer.max_epochs=3",
+    ):
         assert identity(composed(other)) != base
 
 
@@ -175,15 +194,26 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
         (["loader.batch_size=a b"], "loader.batch_size=a b"),
         (["method=foo"], "there is no method=foo; choose one of emer, fusion_formula"),
         (["data=foo"], "there is no data=foo; choose one of kuairand, parquet, simulated"),
-        (["+ablation=no_foo"], "method emer has no ablation no_foo; it has: full, no_comp, no_post, no_prior, no_evolve"),
-        (["method=fusion_formula", "+ablation=no_post"], "method fusion_formula has no ablation no_post; it has: none"),
+        (
+            ["+ablation=no_foo"],
+            "method emer has no ablation no_foo; it has: full, no_comp, no_post, no_prior, no_evolve",
+        ),
+        (
+            ["method=fusion_formula", "+ablation=no_post"],
+            "method fusion_formula has no ablation no_post; it has: none",
+        ),
         (["method=fusion_formula", "+ablation=full"], "method fusion_formula has no ablation full; it has: none"),
         (["ablation=no_post"], "ablation is added, not replaced: write +ablation="),
-        (["method=fusion_formula", "method.objective.evolve=false"], "the config has no key method.objective.evolve"),
+        (
+            ["method=fusion_formula", "method.objective.evolve=false"],
+            "the config has no key method.objective.evolve",
+        ),
         (["nonsense"], "missing EQUAL"),
     ],
 )
-def test_a_wrong_command_line_is_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_explained(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from hydra.core.global_hydra import GlobalHydra
 
     saved = GlobalHydra.instance().hydra

@@ -13,9 +13,7 @@ from emer.metrics.request_metrics import RequestMetrics
 
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)
-torch.distributed.init_process_group(
-    "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2
-)
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
 table, scores, cases = pickle.loads((folder / "input.pickle").read_bytes())
 metric = RequestMetrics(table.schema)
 results = {}

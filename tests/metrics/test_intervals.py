@@ -87,9 +87,7 @@ def test_interval_of_a_metric_uses_its_weights_and_users():
     found = metric_interval(table, "label_gauc/click")
     expected = mean_interval(table["label_gauc/click"], table["n_exposed"], table["user_id"])
     assert found == expected and found.users == 25
-    assert metric_interval(table, "dcg_at_10/pctr") == mean_interval(
-        table["dcg_at_10/pctr"], users=table["user_id"]
-    )
+    assert metric_interval(table, "dcg_at_10/pctr") == mean_interval(table["dcg_at_10/pctr"], users=table["user_id"])
 
 
 def test_interval_of_a_mean_over_labels_agrees_with_resampling_users():

@@ -79,9 +79,7 @@ def test_clip_and_normalise() -> None:
 
 def test_batch_mean_is_one_weight_per_objective(batch_of) -> None:
     batch = batch_of(B=5)
-    weights = advantage_weights(
-        torch.randn(5, 9), torch.randn(5, 9), batch.pxtr, where=batch.mask, scope="batch_mean"
-    )
+    weights = advantage_weights(torch.randn(5, 9), torch.randn(5, 9), batch.pxtr, where=batch.mask, scope="batch_mean")
     assert torch.equal(weights, weights[:1].expand(5, -1))
     assert not torch.equal(weights, torch.ones(5, 4))
 

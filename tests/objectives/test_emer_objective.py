@@ -154,9 +154,7 @@ def test_no_iput_uses_the_raw_targets(batch, scores) -> None:
 def test_append_keeps_raw_and_adds_iput_targets(batch, scores, schema) -> None:
     objective = EmerObjective(posterior=False, evolve=False, iput_mode="append")
     both = torch.cat([batch.pxtr, batch.iput_pxtr()[..., [2, 3]]], dim=-1)
-    torch.testing.assert_close(
-        objective(scores, batch).loss, pairwise_logistic_loss(scores, both, where=batch.mask)
-    )
+    torch.testing.assert_close(objective(scores, batch).loss, pairwise_logistic_loss(scores, both, where=batch.mask))
     assert objective.target_names(schema) == ("pctr", "pvtr", "pltr", "pcmtr", "pltr_iput", "pcmtr_iput")
     assert objective(scores, batch, scores + 1).loss.isfinite()
 

@@ -22,9 +22,7 @@ def toy_log(seed: int = 0, users: int = 150, items: int = 60, per_day: int = 500
     topic, age = np.arange(items) % 4, np.arange(users) % 4
     day = np.repeat(np.arange(days), per_day)
     time = np.sort(rng.integers(0, DAY_MS, (days, per_day)), axis=1).ravel()
-    logit = (
-        2.0 * (topic[item] == age[user]) - 1.5 + rng.normal(0, 1.0, users)[user] + rng.normal(0, 1.0, items)[item]
-    )
+    logit = 2.0 * (topic[item] == age[user]) - 1.5 + rng.normal(0, 1.0, users)[user] + rng.normal(0, 1.0, items)[item]
     chance = 1 / (1 + np.exp(-logit))
     exposures = pl.DataFrame(
         {

@@ -63,9 +63,7 @@ def test_a_learnable_signal_is_learnt(log_of: Log, warm: bool) -> None:
     assert predicted[:, WATCH].mean() == pytest.approx(seconds.mean(), rel=0.15)
 
 
-@pytest.mark.parametrize(
-    "settings", [fast(epochs=1), fast(epochs=1, warm_start=False), fast(epochs=1, retrain_days=2)]
-)
+@pytest.mark.parametrize("settings", [fast(epochs=1), fast(epochs=1, warm_start=False), fast(epochs=1, retrain_days=2)])
 def test_labels_of_a_day_and_later_never_reach_its_predictions(log_of: Log, settings: ChainSettings) -> None:
     log = log_of(per_day=120)
     days = list(log.days[3:6])

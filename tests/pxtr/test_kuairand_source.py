@@ -47,9 +47,7 @@ def write_files(root: Path, seed: int = 0) -> Path:
             "time_ms": MIDNIGHT + day * DAY_MS + ms,
             "is_click": (rng.random(n) < chance).astype(int),
             "is_like": (rng.random(n) < chance / 4).astype(int),
-            **{
-                c: (rng.random(n) < 0.01).astype(int) for c in ("is_follow", "is_comment", "is_forward", "is_hate")
-            },
+            **{c: (rng.random(n) < 0.01).astype(int) for c in ("is_follow", "is_comment", "is_forward", "is_hate")},
             "long_view": (play > 18_000).astype(int),
             "play_time_ms": play,
             "duration_ms": duration[video],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from emer.errors import EmerError
 from emer.models.fusion import FusionFormula
 from emer.models.ranker import EmerRanker
@@ -39,7 +40,7 @@ def test_auto_without_a_logged_score_is_the_snapshot(model, formula, batch_of) -
 
 
 def test_logged_without_a_logged_score_is_refused(model, formula, batch_of) -> None:
-    with pytest.raises(EmerError, match="no previous_score column; use method.previous.source=snapshot"):
+    with pytest.raises(EmerError, match=r"no previous_score column; use method.previous.source=snapshot"):
         PreviousModel(model, formula, source="logged")(batch_of(with_previous=False))
 
 

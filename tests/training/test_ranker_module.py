@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
+
 from emer.data.module import RequestDataModule
 from emer.data.simulated import SimulatedSource, simulate_requests
 from emer.losses.pairwise import pairwise_logistic_loss
@@ -75,9 +76,9 @@ def test_the_first_step_lowers_the_loss_it_reports(tables) -> None:
     trainer.fit(module, data)
     after = pairwise_logistic_loss(module(batch), None, ranks=batch.iput_rank_gap, where=batch.mask)
     assert after < torch.log(torch.tensor(2.0)) - 0.02
-    assert {"train/loss", "train/posterior", "train/prior", "val/loss", "weight/max"} - set(trainer.callback_metrics) == {
-        "weight/max"
-    }, "without a previous model there are no weights to log"
+    assert {"train/loss", "train/posterior", "train/prior", "val/loss", "weight/max"} - set(
+        trainer.callback_metrics
+    ) == {"weight/max"}, "without a previous model there are no weights to log"
 
 
 def test_evolving_weights_use_the_snapshot_of_the_last_epoch(tables) -> None:

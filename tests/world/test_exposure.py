@@ -124,9 +124,7 @@ def test_budget_may_count_impressions_instead_of_seconds():
 
 def test_nothing_is_recorded_for_what_was_not_seen():
     rng = np.random.default_rng(1)
-    potential = slates(
-        rng.lognormal(2, 1, (300, 8)), luck=rng.random((300, 8)), dislike=rng.random((300, 8)) < 0.5
-    )
+    potential = slates(rng.lognormal(2, 1, (300, 8)), luck=rng.random((300, 8)), dislike=rng.random((300, 8)) < 0.5)
     seen = watch_slate(world_with(), np.zeros(300, int), potential, rng.lognormal(3, 1, 300))
     assert seen.exposed[:, 0].all() and not seen.exposed.all()
     assert (np.diff(seen.exposed.astype(int), axis=1) <= 0).all()  # a prefix of the slate

@@ -37,9 +37,7 @@ def test_blocks_do_not_matter(block):
 def test_time_runs_forward(walked):
     world, served = walked
     assert (np.diff(served.time_ms) >= 0).all()
-    spent = 1e3 * (
-        served.watch_time.sum(axis=1, dtype=float) + world.parameters.overhead * served.exposed.sum(axis=1)
-    )
+    spent = 1e3 * (served.watch_time.sum(axis=1, dtype=float) + world.parameters.overhead * served.exposed.sum(axis=1))
     for user in range(world.users):
         mine = np.flatnonzero(served.user == user)
         # A request follows when the one before has been watched; a cut video may spare part of its overhead.
@@ -86,9 +84,7 @@ def test_exposed_are_the_best_scores():
 
 
 def test_impressions_do_not_depend_on_the_ranker_when_they_are_the_currency():
-    counts = [
-        walk(score=s, eta=0.0, gamma=0.0)[1].exposed.sum() for s in (fusion_score, lambda p: -fusion_score(p))
-    ]
+    counts = [walk(score=s, eta=0.0, gamma=0.0)[1].exposed.sum() for s in (fusion_score, lambda p: -fusion_score(p))]
     assert counts[0] == counts[1]
 
 

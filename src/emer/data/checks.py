@@ -45,9 +45,7 @@ class Problem:
         return f"{', '.join(place)}: {self.reason}{more}" if place else self.reason + more
 
 
-def value_problems(
-    schema: Schema, offsets: np.ndarray, values: Mapping[str, np.ndarray | None]
-) -> Iterator[Problem]:
+def value_problems(schema: Schema, offsets: np.ndarray, values: Mapping[str, np.ndarray | None]) -> Iterator[Problem]:
     """Problems in the values of R requests with T candidates, one per column and reason.
 
     Args:

@@ -49,9 +49,7 @@ def read_csv(
     for name, holds in (checks or {}).items():
         wrong = frame.filter(~holds)
         if not wrong.is_empty():
-            raise DataError(
-                f"{path}, line {wrong['line'][0] + 2}, column {name}: {wrong[name][0]} is not possible"
-            )
+            raise DataError(f"{path}, line {wrong['line'][0] + 2}, column {name}: {wrong[name][0]} is not possible")
     return frame.drop("line")
 
 

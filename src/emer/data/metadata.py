@@ -89,9 +89,7 @@ def _parse(raw: bytes, name: str) -> Metadata:
     if not isinstance(content, dict) or "schema" not in content:
         raise DataError(f'{name} must be a JSON object with the keys "format" and "schema"')
     if content.get("format") != FORMAT:
-        raise DataError(
-            f"{name} says format {content.get('format')!r}; this version of emer reads format {FORMAT}"
-        )
+        raise DataError(f"{name} says format {content.get('format')!r}; this version of emer reads format {FORMAT}")
     floor = content.get("iput_floor")
     if floor is not None and not (isinstance(floor, int | float) and floor > 0):
         raise DataError(f"{name} says iput_floor {floor!r}; it must be a positive number of seconds")

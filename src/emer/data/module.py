@@ -86,9 +86,7 @@ class RequestDataModule(pl.LightningDataModule):
             DataError: the first problem of the files.
         """
         if self._root is not None:
-            return read_splits(
-                self._root, iput_floor=self._iput_floor, fractions=self._fractions, schema=self._schema
-            )
+            return read_splits(self._root, iput_floor=self._iput_floor, fractions=self._fractions, schema=self._schema)
         return Splits(*(table.with_iput_floor(self._iput_floor) for table in self._tables if table is not None))
 
     @property
@@ -125,9 +123,7 @@ class RequestDataModule(pl.LightningDataModule):
         rank, world_size = 0, 1
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        sampler = RequestBatchSampler(
-            table.time_ms, batch_size=batch_size, rank=rank, world_size=world_size, **order
-        )
+        sampler = RequestBatchSampler(table.time_ms, batch_size=batch_size, rank=rank, world_size=world_size, **order)
         return RequestLoader(
             table,
             sampler,

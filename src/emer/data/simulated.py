@@ -63,7 +63,7 @@ class SimulatedSource:
     slate: int = 8
     train_requests: int = 5_000
     validation_requests: int = 1_000
-    test_requests: int = 1_500
+    test_requests: int = 3_000
     explore: float = 0.0037
     eta: float = 1.0
     gamma: float = 12.0
@@ -137,8 +137,7 @@ def simulated_schema() -> Schema:
             for name, label in _PREDICTS.items()
         ),
         feedback=tuple(
-            Feedback(name, Satisfaction.POSITIVE if name in positive else Satisfaction.IGNORED)
-            for name in FEEDBACK
+            Feedback(name, Satisfaction.POSITIVE if name in positive else Satisfaction.IGNORED) for name in FEEDBACK
         ),
         user_categories=(Category("activity", len(ACTIVITY_LEVELS) + 1),),
         context_categories=(Category("hour", 25), Category("session_request", _PLACES + 1)),

@@ -42,9 +42,7 @@ def split_files(root: Path) -> dict[str, list[Path]]:
     there = [name for name in SPLITS if (root / name).is_dir()]
     if not there:
         if root.is_dir() and not any(root.glob("*.parquet")):
-            raise DataError(
-                f"{root}: the folder holds neither the sub folders {', '.join(SPLITS)} nor *.parquet files"
-            )
+            raise DataError(f"{root}: the folder holds neither the sub folders {', '.join(SPLITS)} nor *.parquet files")
         return {"all": parquet_files(root)}
     missing = [name for name in SPLITS if name not in there]
     if missing:

@@ -128,9 +128,7 @@ class RequestTable:
         if values.get("rank_gap") is None:
             values["rank_gap"] = rank_gaps(values["pxtr"], offsets)
         if values.get("iput_rank_gap") is None:
-            values["iput_rank_gap"] = iput_rank_gaps(
-                schema, values["pxtr"], values["rank_gap"], offsets, iput_floor
-            )
+            values["iput_rank_gap"] = iput_rank_gaps(schema, values["pxtr"], values["rank_gap"], offsets, iput_floor)
         return cls(schema=schema, offsets=offsets, iput_floor=float(iput_floor), **values)
 
     def __len__(self) -> int:

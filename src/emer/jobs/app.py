@@ -13,10 +13,8 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from emer import schemas
 from emer.errors import EmerError
-from emer.jobs.sweeper import AskTellConfig, AskTellSweeper
 from emer.labels import identity, run_label
 from emer.run_folder import single_run_dir
 
@@ -37,16 +34,12 @@ def config_dir() -> Path:
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
-    raise EmerError(
-        f"the configs are missing: neither {package / 'conf'} nor {package.parents[1] / 'conf'} is there"
-    )
+    raise EmerError(f"the configs are missing: neither {package / 'conf'} nor {package.parents[1] / 'conf'} is there")
 
 
 def register() -> None:
     """Make schemas and resolvers known to Hydra."""
     schemas.register()
-    Plugins.instance().register(AskTellSweeper)
-    ConfigStore.instance().store(group="hydra/sweeper", name="ask_tell", node=AskTellConfig, provider="emer")
     OmegaConf.register_new_resolver("emer.run_dir", lambda *, _root_: single_run_dir(_root_), replace=True)
     OmegaConf.register_new_resolver("emer.label", lambda *, _root_: run_label(_root_), replace=True)
 

@@ -30,9 +30,7 @@ def evaluate(cfg: DictConfig) -> None:
     """
     folder = RunFolder(cfg.run)
     run_cfg = config_of(cfg, folder)
-    target = (
-        Path(cfg.paths.output_dir) / "evaluate" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{run_label(run_cfg)}"
-    )
+    target = Path(cfg.paths.output_dir) / "evaluate" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{run_label(run_cfg)}"
     if process_count(cfg.trainer) > 1 and not is_rank():
         prepare_data(run_cfg)
         target.mkdir(parents=True)

@@ -81,6 +81,4 @@ def launch(job: str, cfg: DictConfig, folder: Path) -> None:
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
             raise EmerError(f"rank {rank} was killed by {name}") from None
-        raise EmerError(
-            f"rank {rank} failed with exit status {failure.exitcode}; see its traceback above"
-        ) from None
+        raise EmerError(f"rank {rank} failed with exit status {failure.exitcode}; see its traceback above") from None

@@ -41,11 +41,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """
     folder = RunFolder(cfg.run.dir)
     before = folder.status()
-    if (
-        cfg.ckpt_path == "auto"
-        and before.get("status") == "finished"
-        and before.get("identity") == cfg.run.identity
-    ):
+    if cfg.ckpt_path == "auto" and before.get("status") == "finished" and before.get("identity") == cfg.run.identity:
         Console().print(f"{run_label(cfg)} is finished already", highlight=False)
     else:
         with keep_status(folder, cfg):

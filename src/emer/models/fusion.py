@@ -64,9 +64,7 @@ class FusionFormula(nn.Module):
         return cls(schema.objective_names, log_ratio, [1.0] * len(log_ratio))
 
     @classmethod
-    def from_affine(
-        cls, objectives: Sequence[str], a: Sequence[float], b: Sequence[float], c: Sequence[float]
-    ) -> Self:
+    def from_affine(cls, objectives: Sequence[str], a: Sequence[float], b: Sequence[float], c: Sequence[float]) -> Self:
         """The formula prod_k (a_k + b_k p_k)^{c_k}, as it is usually written.
 
         Raises:

@@ -32,7 +32,5 @@ class Objective(Protocol):
 
     needs_previous: bool
 
-    def __call__(
-        self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def __call__(self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None) -> ObjectiveOutput:
         """``scores`` (B, N); ``previous_scores`` (B, N) of the previous model, or None for fixed weights."""

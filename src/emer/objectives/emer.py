@@ -137,13 +137,11 @@ class EmerObjective(nn.Module):
             return schema.objective_names + tuple(f"{name}_iput" for name in interactions)
         return tuple(f"{name}_iput" if name in interactions else name for name in schema.objective_names)
 
-    def forward(
-        self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None
-    ) -> ObjectiveOutput:
+    def forward(self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None) -> ObjectiveOutput:
         """The loss of a batch; without ``previous_scores`` the prior has its static weights alone."""
         terms: dict[str, Tensor] = {}
         loss = scores.new_zeros(())
-        weights = None
+        evolving = None
         names = self.target_names(batch.schema)
         if self.posterior:
             posterior = self._posterior(scores, batch)
@@ -151,7 +149,10 @@ class EmerObjective(nn.Module):
             terms["posterior"] = posterior.detach()
         if self.prior:
             ranks, targets = self._targets(batch)
-            weights = self._weights(scores, previous_scores, targets, batch, names)
+            weights = self._static(targets, names)
+            if self.evolve and previous_scores is not None:
+                evolving = self._evolving(scores, previous_scores, targets, batch)
+                weights = weights * evolving
             per_objective = pairwise_logistic_loss(
                 scores, None, ranks=ranks, where=batch.mask, ties=self.ties, reduction="per_objective"
             )
@@ -160,7 +161,7 @@ class EmerObjective(nn.Module):
             terms["prior"] = prior.detach()
             for name, value in zip(names, per_objective.detach().mean(dim=0), strict=True):
                 terms[f"prior/{name}"] = value
-        return ObjectiveOutput(loss, terms, weights if self.evolve else None, names)
+        return ObjectiveOutput(loss, terms, evolving, names)
 
     def _targets(self, batch: RequestBatch) -> tuple[Tensor, Tensor]:
         """Rank gaps and values (B, N, K') of the prior's targets."""
@@ -172,14 +173,8 @@ class EmerObjective(nn.Module):
         ranks = torch.cat([batch.rank_gap, batch.iput_rank_gap[..., columns]], dim=-1)
         return ranks, torch.cat([batch.pxtr, batch.iput_pxtr()[..., columns]], dim=-1)
 
-    def _weights(
-        self,
-        scores: Tensor,
-        previous_scores: Tensor | None,
-        targets: Tensor,
-        batch: RequestBatch,
-        names: tuple[str, ...],
-    ) -> Tensor:
+    def _static(self, targets: Tensor, names: tuple[str, ...]) -> Tensor:
+        """(B, K') the same weights for every request."""
         unknown = set(self.static_weights) - set(names)
         if unknown:
             raise EmerError(
@@ -187,12 +182,13 @@ class EmerObjective(nn.Module):
                 f"the targets are {', '.join(names)}"
             )
         static = targets.new_tensor([float(self.static_weights.get(name, 1.0)) for name in names])
-        if not self.evolve or previous_scores is None:
-            return static.expand(targets.shape[0], -1)
-        evolving = advantage_weights(
+        return static.expand(targets.shape[0], -1)
+
+    def _evolving(self, scores: Tensor, previous_scores: Tensor, targets: Tensor, batch: RequestBatch) -> Tensor:
+        """(B, K') weights of the advantage evaluator."""
+        return advantage_weights(
             scores.detach().float(), previous_scores.float(), targets, where=batch.mask, **self.evaluator
         )
-        return static * evolving
 
     def _posterior(self, scores: Tensor, batch: RequestBatch) -> Tensor:
         """Mean pair loss of the requests that have a pair (A4, A5); 0 if none has."""

@@ -86,14 +86,14 @@ def build_requests(
         shown = frame.filter(pl.any_horizontal(pl.col("day").is_between(*d) for d in requests.days.values()))
         features = feature_frame(log, history, pl.concat(splits.values()))
         targets = target_matrix(log, objectives)
-        trees = Reference(frame, targets, objectives, say)
+        trees = Reference(frame, targets, objectives, say) if reference else None
         chain = ForwardChain(columns, len(objectives), schema.watch_index, pxtr.chain, pxtr.seed)
         predicted = chain.run(
             frame,
             targets,
             pl.concat([shown, features]),
             on_train=lambda block: say(f"Training the pxtr model for {block}"),
-            on_block=trees if reference else None,
+            on_block=trees,
         )
         say("Writing requests")
         tables = _tables(log, schema, splits, frame, features, predicted[shown.height :], requests)
@@ -105,7 +105,7 @@ def build_requests(
     quality = calibration(predicted[: shown.height], outcome, shown["day"].to_numpy(), objectives)
     write_json(folder / "calibration.json", quality)
     draw_reliability(folder / "calibration.png", predicted[: shown.height], outcome, objectives)
-    auc = trees.auc() if reference else None
+    auc = None if trees is None else trees.auc()
     if auc is not None:
         write_json(folder / "reference.json", {"model": "HistGradientBoostingClassifier", "auc": auc})
     write_json(
@@ -131,9 +131,7 @@ def _tables(
 ) -> dict[str, RequestTable]:
     """Tables of the splits. The ranker's own features are encoded by what was known when training ended."""
     groups = (log.user_categories, log.context_categories, log.item_categories)
-    numbers = tuple(
-        c for c in features.columns if c in log.item_numbers or c.startswith(("item_age", "past_item_"))
-    )
+    numbers = tuple(c for c in features.columns if c in log.item_numbers or c.startswith(("item_age", "past_item_")))
     encoder = Encoder(Columns(tuple(c for group in groups for c in group), numbers))
     encoder.fit(frame.filter(pl.col("day") <= requests.days["train"][1]))
     sizes = iter(encoder.sizes)
@@ -161,9 +159,7 @@ def _tables(
 
 
 def _counts(table: RequestTable) -> dict[str, int]:
-    positives = {
-        f"positive_{name}": int(table.label[:, m].sum()) for m, name in enumerate(table.schema.feedback_names)
-    }
+    positives = {f"positive_{name}": int(table.label[:, m].sum()) for m, name in enumerate(table.schema.feedback_names)}
     return {
         "requests": len(table),
         "candidates": int(table.offsets[-1]),

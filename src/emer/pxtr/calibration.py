@@ -80,10 +80,10 @@ def calibration(
         objectives: the K columns.
 
     Returns:
-        ``{"bins": ..., "noisy": [objective], "pooled": {objective: figures}, "by_day": {date: {objective: figures}}}`` where
-        figures are ``rows``, ``positives`` (None for seconds), ``mean_predicted``, ``mean_actual``, ``ece``
-        and ``auc`` (None where undefined). For the objective in seconds, ``ece`` is in seconds and ``auc``
-        is the concordance with the seconds watched.
+        ``bins``; ``noisy``: names of noisy objectives; ``pooled``: {objective: figures}; ``by_day``: {date:
+        {objective: figures}}. Figures are ``rows``, ``positives`` (None for seconds), ``mean_predicted``,
+        ``mean_actual``, ``ece`` and ``auc`` (None where undefined). For the objective in seconds, ``ece`` is in
+        seconds and ``auc`` is the concordance with the seconds watched.
     """
 
     def figures(rows: np.ndarray) -> dict[str, Any]:

@@ -26,9 +26,9 @@ ABOUT = {
     ),
     "home": "https://kuairand.com, https://zenodo.org/records/10439422",
     "pxtrs": (
-        "MMoE, retrained along the days; every pxtr is predicted by a model of earlier days only. pvtr is the expected "
-        "watch time in seconds: φ exp(predicted log(1 + seconds)) - 1, φ set so that the mean is right on the last "
-        "training day."
+        "MMoE, retrained along the days; every pxtr is predicted by a model of earlier days only. pvtr is the "
+        "expected watch time in seconds: φ exp(predicted log(1 + seconds)) - 1, with φ such that the mean is "
+        "right on the last training day."
     ),
     "known_faults": [
         "Requests are pseudo-requests: the log does not say what was ranked together. Times, contexts and "

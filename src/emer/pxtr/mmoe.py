@@ -20,7 +20,7 @@ class MMoE(nn.Module):
     """Multi-gate mixture of experts on categorical and numeric features.
 
     x = [embeddings of the categories ; numbers]; experts e_j = ReLU(W_j x); gates g^k = softmax(G_k x);
-    f^k = Σ_j g^k_j e_j; towers t^k = ReLU(V_k f^k); logit_k = u_k · t^k + b_k (Ma et al. 2018, eq. 4-6).
+    f^k = Σ_j g^k_j e_j; towers t^k = ReLU(V_k f^k); logit_k = u_k · t^k + b_k (Ma et al. 2018).
     """
 
     starts: Tensor

@@ -55,9 +55,7 @@ class PxtrModule(pl.LightningModule):
     watch_scale: Tensor
     watch_factor: Tensor
 
-    def __init__(
-        self, model: MMoE, watch: int | None, learning_rate: float, weight_decay: float, steps: int
-    ) -> None:
+    def __init__(self, model: MMoE, watch: int | None, learning_rate: float, weight_decay: float, steps: int) -> None:
         """Wrap a model.
 
         Args:

@@ -45,5 +45,5 @@ def evaluate_fusion_formula(
     ).formula()
     metrics = RequestMetrics(datamodule.schema, k=top_k)
     for batch in datamodule.test_dataloader():
-        metrics.update(formula(batch).float(), batch)
+        metrics.update(formula(batch), batch)
     return Evaluation(*metrics.compute())

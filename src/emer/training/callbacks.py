@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 
 from emer.errors import EmerError
@@ -75,9 +75,7 @@ class MetricsCsv(Callback):
         self.rows = list(state["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        numbers = {
-            k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if torch.as_tensor(v).numel() == 1
-        }
+        numbers = {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if torch.as_tensor(v).numel() == 1}
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **numbers})
         if not trainer.is_global_zero:
             return
@@ -92,6 +90,14 @@ class MetricsCsv(Callback):
                 f"{k} {numbers[k]:.4f}" for k in ("train/loss", "val/loss", "tuning/best") if k in numbers
             )
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
+
+
+class StopEarly(EarlyStopping):
+    """Lightning's early stopping, which a run that was killed after it had stopped still obeys."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class WeightHistogram(Callback):

@@ -31,7 +31,7 @@ class EvaluatedModule(pl.LightningModule):
         self.test_per_request: dict[str, np.ndarray] = {}
 
     def validation_step(self, batch: RequestBatch, batch_index: int) -> None:
-        self.validation_metrics.update(self(batch).float(), batch)
+        self.validation_metrics.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         summary, _ = self.validation_metrics.compute()
@@ -42,7 +42,7 @@ class EvaluatedModule(pl.LightningModule):
                 self.log(f"val/{name}", torch.tensor(value, dtype=torch.float32), rank_zero_only=False)
 
     def test_step(self, batch: RequestBatch, batch_index: int) -> None:
-        self.test_metrics.update(self(batch).float(), batch)
+        self.test_metrics.update(self(batch), batch)
 
     def on_test_epoch_end(self) -> None:
         self.test_summary, self.test_per_request = self.test_metrics.compute()

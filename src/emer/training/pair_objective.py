@@ -50,8 +50,7 @@ class PairObjective:
     def __init__(self, table: RequestTable, objective: TuningObjective, *, seed: int = 0) -> None:
         if objective not in get_args(TuningObjective):
             raise EmerError(
-                f"the fusion formula cannot be tuned for {objective!r}; choose "
-                f"{' or '.join(get_args(TuningObjective))}"
+                f"the fusion formula cannot be tuned for {objective!r}; choose {' or '.join(get_args(TuningObjective))}"
             )
         rng = np.random.default_rng([seed, 0])
         of_labels = objective == "label_gauc"

@@ -98,7 +98,7 @@ class RankerModule(EvaluatedModule):
         # Fixed weights: a loss that is comparable between epochs, since evolving weights move with the model.
         self.log("val/loss", output.loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log_dict({f"val/{k}": v for k, v in output.terms.items()}, batch_size=len(batch), sync_dist=True)
-        self.validation_metrics.update(scores.float(), batch)
+        self.validation_metrics.update(scores, batch)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.model.parameters())

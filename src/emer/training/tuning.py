@@ -121,9 +121,7 @@ class FormulaTuner:
     def _add(self, trial: Trial) -> None:
         params = {f"u_{name}": u for name, u in zip(self.objectives, trial.log_ratio, strict=True)}
         params |= {f"c_{name}": c for name, c in zip(self.objectives, trial.exponent, strict=True)}
-        self._study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=self._space, value=trial.value)
-        )
+        self._study.add_trial(optuna.trial.create_trial(params=params, distributions=self._space, value=trial.value))
         self.trials.append(trial)
 
 
@@ -196,9 +194,7 @@ def _read(path: Path, objectives: tuple[str, ...]) -> TunedFormula | None:
     """A kept result, or None if there is none that can be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        trials = tuple(
-            Trial(tuple(t["log_ratio"]), tuple(t["exponent"]), float(t["value"])) for t in content["trials"]
-        )
+        trials = tuple(Trial(tuple(t["log_ratio"]), tuple(t["exponent"]), float(t["value"])) for t in content["trials"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return TunedFormula(objectives, trials) if trials else None

@@ -39,9 +39,7 @@ def affinity(world: World, users: Ints, videos: Ints, fatigue: Floats) -> Floats
     Returns:
         (B, n), standard deviation about 0.7.
     """
-    z = world.quality[videos] - world.parameters.fatigue * np.take_along_axis(
-        fatigue, world.category[videos], axis=1
-    )
+    z = world.quality[videos] - world.parameters.fatigue * np.take_along_axis(fatigue, world.category[videos], axis=1)
     # A matrix product may round differently for another number of rows; this sum does not.
     for user_axis, video_axis in zip(world.user_vector, world.video_vector, strict=True):
         z += user_axis[users, None] * video_axis[videos]

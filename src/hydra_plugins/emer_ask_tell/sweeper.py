@@ -2,6 +2,9 @@
 
 Each trial is a job of the sweep with its own run folder, started by whatever launcher is chosen; under DDP all
 its ranks get the one composed config (see :mod:`emer.jobs.launch`).
+
+Hydra accepts sweepers only from below ``hydra_plugins``, and imports this file whenever it starts: Optuna is
+imported when a search begins.
 """
 
 from __future__ import annotations
@@ -9,38 +12,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
 
 from emer.errors import EmerError
 from emer.files import write_json
 
+if TYPE_CHECKING:
+    import optuna
+
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class AskTellConfig:
-    """``hydra.sweeper`` of conf/hparams_search."""
-
-    _target_: str = "emer.jobs.sweeper.AskTellSweeper"
-    algorithm: str = "tpe"
-    direction: Any = "minimize"
-    n_trials: int = 20
-    batch: int = 1
-    seed: int = 1
-    params: dict[str, Any] = field(default_factory=dict)
 
 
 class AskTellSweeper(Sweeper):
@@ -68,7 +56,7 @@ class AskTellSweeper(Sweeper):
         wrong = [d for d in directions if d not in ("minimize", "maximize")]
         if wrong:
             raise EmerError(f"hydra.sweeper.direction is {', '.join(wrong)}; it must be minimize or maximize")
-        self.directions = [StudyDirection[d.upper()] for d in directions]
+        self.directions = directions
         self.algorithm, self.n_trials, self.batch, self.seed = algorithm, n_trials, batch, seed
         self.space = {
             key: distribution(key, OmegaConf.to_container(OmegaConf.create(spec))) for key, spec in params.items()
@@ -86,6 +74,9 @@ class AskTellSweeper(Sweeper):
         Raises:
             EmerError: an argument is itself a sweep, or every trial failed.
         """
+        import optuna
+        from optuna.trial import TrialState
+
         for override in OverridesParser.create().parse_overrides(arguments):
             if override.is_sweep_override():
                 raise EmerError(
@@ -95,7 +86,10 @@ class AskTellSweeper(Sweeper):
         folder = Path(self.job_config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(directions=self.directions, sampler=sampler(self.algorithm, self.seed))
+        study = optuna.create_study(
+            directions=[optuna.study.StudyDirection[d.upper()] for d in self.directions],
+            sampler=sampler(self.algorithm, self.seed),
+        )
         done = 0
         while done < self.n_trials:
             trials = [study.ask(self.space) for _ in range(min(self.batch, self.n_trials - done))]
@@ -122,6 +116,8 @@ def sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
     Raises:
         EmerError: there is none of that name.
     """
+    import optuna
+
     samplers = {
         "tpe": optuna.samplers.TPESampler,
         "nsga2": optuna.samplers.NSGAIISampler,
@@ -132,12 +128,14 @@ def sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
     return samplers[algorithm](seed=seed)
 
 
-def distribution(key: str, spec: Any) -> BaseDistribution:
+def distribution(key: str, spec: Any) -> optuna.distributions.BaseDistribution:
     """The search range of one config key.
 
     Raises:
         EmerError: the range is neither {low, high, ...} nor {choices}.
     """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     try:
         if "choices" in spec:
             return CategoricalDistribution(spec["choices"])
@@ -153,6 +151,8 @@ def distribution(key: str, spec: Any) -> BaseDistribution:
 
 def summary(study: optuna.Study, metric: Any) -> dict[str, Any]:
     """Every trial so far, and the best ones, JSON-ready."""
+    from optuna.trial import TrialState
+
     complete = study.get_trials(states=[TrialState.COMPLETE])
     return {
         "metric": OmegaConf.to_container(metric) if OmegaConf.is_config(metric) else metric,
