@@ -26,10 +26,10 @@ train: $(READY) ## Train EMER on the simulated log and print its table
 	$(BIN)/python train.py
 
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-quick: $(READY) ## The tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow and not e2e'
+	$(BIN)/python -m pytest -n auto -m 'not slow and not e2e'
 
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check .

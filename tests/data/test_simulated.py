@@ -76,7 +76,7 @@ def test_other_settings_give_another_log(change):
 
 
 def test_splits_have_their_sizes_and_follow_in_time(log):
-    assert [len(log[s]) for s in SPLITS] == [5000, 1000, 1500]
+    assert [len(log[s]) for s in SPLITS] == [5000, 1000, 3000]
     time = np.concatenate([log[s].time_ms for s in SPLITS])
     assert (np.diff(time) >= 0).all()
     assert time[-1] - time[0] > 2 * 86_400_000

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
@@ -16,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from emer.data.cache import build_once, config_hash
 from emer.data.parquet import write_requests
 from emer.data.table import RequestTable
 from emer.errors import EmerError
@@ -175,31 +172,16 @@ def prepare_simulated(config: SimulatedSource, cache_dir: Path) -> Path:
     The folder is named after a hash of the settings and of this code's version and appears only when it
     is complete. Several processes may ask for the same log at once.
     """
-    content = json.dumps([_VERSION, asdict(config), asdict(config.parameters)], sort_keys=True)
-    root = Path(cache_dir) / f"simulated-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    if _complete(root):
-        return root
-    temporary = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    key = config_hash([_VERSION, asdict(config), asdict(config.parameters)])
+
+    def build(root: Path) -> None:
         for split, table in simulate_requests(config).items():
-            path = temporary / split / "part-0.parquet"
+            path = root / split / "part-0.parquet"
             path.parent.mkdir(parents=True)
             write_requests(table, path)
-        if root.exists() and not _complete(root):
-            shutil.rmtree(root)
-        try:
-            temporary.rename(root)
-        except OSError:
-            # Another process was faster; its folder is the same.
-            if not _complete(root):
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return root
 
-
-def _complete(root: Path) -> bool:
-    return all((root / split / "part-0.parquet").is_file() for split in SPLITS)
+    needed = [f"{split}/part-0.parquet" for split in SPLITS]
+    return build_once(Path(cache_dir) / f"simulated-{key}", needed, build)
 
 
 def _enough(days: Iterator[list[Served]], requests: int) -> list[Served]:

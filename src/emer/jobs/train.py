@@ -50,6 +50,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
                 launch("train", cfg, folder.path)
             else:
                 _train(cfg, folder)
+            optimized_value(cfg, folder)  # a run that lacks it has failed
     if not is_rank():
         Console().print(str(folder.path), soft_wrap=True, highlight=False)
     return optimized_value(cfg, folder)

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from emer.errors import EmerError
-from emer.metrics.summary import GAUC_WEIGHT, family, weights_of
+from emer.metrics.summary import GAUC_WEIGHT, family, members_of_mean, weights_of
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,11 @@ def metric_difference(
 
 def _metric_influence(per_request: Mapping[str, np.ndarray], name: str) -> tuple[float, np.ndarray]:
     if name.endswith("/mean") and family(name) in GAUC_WEIGHT:
-        members = [n for n in per_request if family(n) == family(name) and not n.startswith("random/")]
-        parts = [_influence(per_request[n], weights_of(per_request, n)) for n in members]
-        found = [part for part in parts if not np.isnan(part[0])]
-        if not found:
+        members = members_of_mean(per_request, family(name))
+        if not members:
             return np.nan, np.full(per_request["user_id"].size, np.nan)
-        return float(np.mean([m for m, _ in found])), _sum([psi / len(found) for _, psi in found])
+        parts = [_influence(per_request[n], weights_of(per_request, n)) for n in members]
+        return float(np.mean([m for m, _ in parts])), _sum([psi / len(parts) for _, psi in parts])
     if name not in per_request:
         raise EmerError(
             f"there are no per-request values of {name}, so it has no interval; there are "

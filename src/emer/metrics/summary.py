@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,10 @@ GAUC_WEIGHT = {
 """Column whose value weighs a request in each GAUC: the impressions of the group. Other metrics weigh
 alike.
 """
+
+MIN_REQUESTS = 30
+"""A GAUC that rests on fewer requests stays out of its family's mean: the mean of seven labels would otherwise
+be as noisy as the rarest of them."""
 
 IDENTITY = ("row", "request_id", "user_id", "n_candidates", "n_exposed")
 """Columns of the per-request table that are no metric."""
@@ -44,8 +48,7 @@ def summarise(
 
     So a request whose labels are all alike leaves numerator and denominator. Besides each metric there are
 
-    - ``<GAUC family>/mean``: plain mean over its objectives or labels, those without a valid request left
-      out;
+    - ``<GAUC family>/mean``: plain mean over its objectives or labels (:func:`members_of_mean`);
     - ``label_auc/sum``: sum of the pooled AUCs (HarmonRank), those without both classes left out;
     - ``random/<name>``: the expectation under a random order, on the same requests;
     - ``groups/<name>``: how many requests the number rests on.
@@ -71,8 +74,8 @@ def summarise(
             summary[f"random/{name}"] = None if value is None else floors.AUC
         summary[f"groups/{name}"] = int(np.count_nonzero(weight))
     for gauc in GAUC_WEIGHT:
-        members = [n for n in names if family(n) == gauc]
-        if members:
+        if any(family(n) == gauc for n in names):
+            members = members_of_mean(per_request, gauc)
             for prefix in ("", "random/"):
                 found = _present(summary[prefix + n] for n in members)
                 summary[f"{prefix}{gauc}/mean"] = sum(found) / len(found) if found else None
@@ -84,6 +87,22 @@ def summarise(
         summary["label_auc/sum"] = sum(found) if found else None
         summary["random/label_auc/sum"] = floors.AUC * len(found) if found else None
     return summary
+
+
+def members_of_mean(per_request: Mapping[str, np.ndarray], gauc: str) -> list[str]:
+    """The metrics that ``<gauc>/mean`` averages: those with enough valid requests, or all valid ones if none has.
+
+    Which requests are valid depends on the log alone, so all methods average the same members.
+    """
+    members = [n for n in per_request if family(n) == gauc and not n.startswith("random/")]
+    counts = [int(np.count_nonzero(weights_of(per_request, n))) for n in members]
+    least = enough_requests(counts)
+    return [n for n, count in zip(members, counts, strict=True) if count >= least]
+
+
+def enough_requests(counts: Sequence[int]) -> int:
+    """Valid requests that a member of a mean needs: :data:`MIN_REQUESTS`, or 1 if none has as many."""
+    return MIN_REQUESTS if max(counts, default=0) >= MIN_REQUESTS else 1
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> float | None:

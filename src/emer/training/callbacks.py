@@ -19,6 +19,8 @@ from pytorch_lightning.loggers import WandbLogger
 from emer.errors import EmerError
 from emer.files import write_text
 
+_SHOWN = ("val/loss", "tuning/best", "val/pxtr_gauc/mean", "val/label_gauc/mean")
+
 
 class RandomState(Callback):
     """Keeps the random generators in the checkpoint, so that a resumed run draws what a killed one would."""
@@ -86,9 +88,7 @@ class MetricsCsv(Callback):
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
         if not sys.stdout.isatty():
-            shown = "  ".join(
-                f"{k} {numbers[k]:.4f}" for k in ("train/loss", "val/loss", "tuning/best") if k in numbers
-            )
+            shown = "  ".join(f"{k} {numbers[k]:.4f}" for k in _SHOWN if k in numbers)
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
 
 

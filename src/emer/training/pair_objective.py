@@ -19,6 +19,7 @@ from torch import Tensor
 
 from emer.data.table import RequestTable
 from emer.errors import EmerError
+from emer.metrics.summary import enough_requests
 from emer.models.fusion import fusion_scores
 
 TuningObjective = Literal["label_gauc", "pxtr_gauc"]
@@ -34,7 +35,7 @@ class PairObjective:
     """Mean GAUC of a fusion formula on a request table.
 
     ``label_gauc`` is the mean over the feedback labels on exposed candidates, weighted by their number;
-    ``pxtr_gauc`` the mean over the raw pxtrs on all candidates. Labels without both classes in any request
+    ``pxtr_gauc`` the mean over the raw pxtrs on all candidates. Labels with both classes in too few requests
     are left out, as in :func:`emer.metrics.summary.summarise`, whose ``<objective>/mean`` it equals where
     nothing is sampled away.
 
@@ -121,14 +122,17 @@ def _pair_values(
 ) -> np.ndarray | None:
     """v of the module's equation, or None if no target has a pair."""
     group = request[first]
-    total = np.zeros(first.size)
-    used = 0
+    signs, pairs = [], []
     for column in targets.T:
         a, b = column[first], column[second]
-        sign = (a > b).astype(np.int8) - (a < b).astype(np.int8)
-        pairs = np.bincount(group, weights=sign != 0, minlength=weight.size)
-        all_weight = weight[pairs > 0].sum()
-        if all_weight > 0:
-            used += 1
-            total += sign * (weight / all_weight / np.maximum(pairs, 1))[group]
-    return total / used if used else None
+        signs.append((a > b).astype(np.int8) - (a < b).astype(np.int8))
+        pairs.append(np.bincount(group, weights=signs[-1] != 0, minlength=weight.size))
+    valid = [int(np.count_nonzero(p)) for p in pairs]
+    used = [m for m, count in enumerate(valid) if count >= enough_requests(valid)]
+    if not used:
+        return None
+    total = np.zeros(first.size)
+    for m in used:
+        all_weight = weight[pairs[m] > 0].sum()
+        total += signs[m] * (weight / all_weight / np.maximum(pairs[m], 1))[group]
+    return total / len(used)

@@ -32,7 +32,7 @@ LARGEST_EXPONENT = 2.0
 """c is searched in [0, this]; the hand-set value is 1, and 0 leaves an objective out."""
 
 _STARTUP_TRIALS = 10
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from emer.errors import EmerError
+from emer.training.callbacks import RandomState, RanksAgree, StopEarly, WeightHistogram
+
+
+def draw() -> list[float]:
+    return [torch.rand(1).item(), random.random(), float(np.random.rand())]  # noqa: NPY002
+
+
+def test_random_state_continues_where_it_was_saved(tmp_path) -> None:
+    torch.manual_seed(1)
+    draw()
+    torch.save(RandomState().state_dict(), tmp_path / "state.pt")
+    expected = draw()
+    draw()
+    restored = RandomState()
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    restored.on_train_start(None, None)  # type: ignore[arg-type]
+    assert draw() == expected
+
+
+def test_a_fresh_run_keeps_its_own_random_state() -> None:
+    torch.manual_seed(1)
+    expected = draw()[0]
+    torch.manual_seed(1)
+    RandomState().on_train_start(None, None)  # type: ignore[arg-type]
+    assert draw()[0] == expected
+
+
+def test_a_run_that_had_stopped_does_not_start_again() -> None:
+    stopper = StopEarly(monitor="val/loss", patience=2)
+    trainer = SimpleNamespace(should_stop=False)
+    stopper.on_train_start(trainer, None)  # type: ignore[arg-type]
+    assert not trainer.should_stop
+    stopper.load_state_dict({"wait_count": 2, "stopped_epoch": 4, "best_score": torch.tensor(1.0), "patience": 2})
+    stopper.on_train_start(trainer, None)  # type: ignore[arg-type]
+    assert trainer.should_stop
+
+
+def test_histograms_need_a_positive_interval() -> None:
+    with pytest.raises(EmerError, match="every_n_steps is 0"):
+        WeightHistogram(0)
+
+
+def agree(rank: int, identities: tuple[str, str], file: str, queue) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    try:
+        RanksAgree(identities[rank]).setup(None, None, "fit")  # type: ignore[arg-type]
+        queue.put("agreed")
+    except EmerError as error:
+        queue.put(str(error))
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("identities", "message"), [(("a", "a"), "agreed"), (("a", "b"), "rank 0: a, rank 1: b")])
+def test_ranks_with_different_settings_stop(identities, message, tmp_path) -> None:
+    """Both ranks must raise: one alone would leave the other waiting."""
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [
+        context.Process(target=agree, args=(rank, identities, str(tmp_path / "meet"), queue)) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    answers = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    assert all(message in answer for answer in answers)
