@@ -1,8 +1,7 @@
-"""The documents are true: links lead somewhere, commands compose, settings, modules and rooms are the code's."""
+"""The documents are true: links lead somewhere, commands compose, settings and modules are the code's."""
 
 from __future__ import annotations
 
-import ast
 import itertools
 import math
 import pkgutil
@@ -28,7 +27,7 @@ from emer.requests import Schema
 from emer.training import pair_objective, ranker_module, tuning
 
 ROOT = Path(__file__).parents[1]
-README, CONTRIBUTING, METHODS = ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "methods.md"
+README, METHODS = ROOT / "README.md", ROOT / "docs" / "methods.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -282,7 +281,7 @@ def test_numbers_in_the_methods_are_the_codes() -> None:
     assert pair_objective.MAX_PAIRS == 1_000_000  # "a million pairs"
 
 
-# Modules and rooms
+# Modules
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -290,42 +289,3 @@ def test_every_module_named_exists(document: Path) -> None:
     for code in inline_code(text_of(document)):
         if re.fullmatch(r"emer(\.\w+)+", code):
             pkgutil.resolve_name(code)
-
-
-def floors() -> dict[str, int]:
-    """Room -> floor, from the table of CONTRIBUTING.md."""
-    rows = table(text_of(CONTRIBUTING), "floor", "room in `src/emer`")
-    rooms = [(room, int(row[0])) for row in rows for room in inline_code(row[1])]
-    assert len(dict(rooms)) == len(rooms), "a room stands in the table twice"
-    return dict(rooms)
-
-
-def imports_of(path: Path) -> set[str]:
-    """Rooms of ``emer`` that a file imports."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(text_of(path))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.split(".")[1] for name in names if name.startswith("emer.")}
-
-
-def test_every_room_has_a_floor() -> None:
-    there = {path.stem for path in (ROOT / "src" / "emer").iterdir() if not path.name.startswith("_")}
-    assert set(floors()) == there
-
-
-def test_rooms_import_from_below() -> None:
-    floor = floors()
-    wrong = []
-    seen = 0
-    for path in sorted((ROOT / "src" / "emer").rglob("*.py")):
-        room = path.relative_to(ROOT / "src" / "emer").parts[0].removesuffix(".py")
-        for other in imports_of(path) - {room}:
-            seen += 1
-            ground = floor[other] == 0 and floor.get(room) == 0
-            if not ground and floor[other] >= floor[room]:
-                wrong.append(f"{path.relative_to(ROOT)} imports emer.{other}")
-    assert wrong == []
-    assert seen > 50

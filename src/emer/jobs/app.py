@@ -59,12 +59,12 @@ def run(job: Job, config_name: str, arguments: Sequence[str]) -> int:
     # Otherwise Hydra prints tracebacks itself and exits; errors are to be reported here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    failures: list[EmerError] = []
+    failures: list[Exception] = []
 
     def task(cfg: DictConfig) -> Any:
         try:
             return job(with_run(cfg))
-        except EmerError as error:
+        except (EmerError, OmegaConfBaseException) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra goes on with the sweep and raises the first failure at its end
             failures.append(error)

@@ -1,0 +1,40 @@
+"""The README's KuaiRand commands: on a made-up log in the official layout, and on the real one where it is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import read
+
+pytestmark = [pytest.mark.e2e, pytest.mark.real_data, pytest.mark.slow]
+
+
+def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache) -> None:
+    data = ["data=kuairand", f"data.root={real_data}", "num_threads=1"]
+    prepared = run("prepare", *data, timeout=600)
+    for objective in ("pctr", "plvtr", "pcpr", "pltr"):
+        assert objective in prepared.out
+    for name in ("calibration.json", "calibration.png", "source.json", "test/part-0.parquet"):
+        assert (prepared.folder / name).is_file()
+
+    settings = ["trainer.max_epochs=2", "logger=none", "baselines.trials=20"]
+    folder = run("train", *data, *settings).folder
+    metrics, comparison = read(folder / "metrics.json"), read(folder / "comparison.json")
+    assert metrics["test/exposed_pxtr_gauc/mean"] > 0.6
+    for name in ("label_gauc/click", "exposed_pxtr_gauc/pctr"):
+        row = comparison[name]
+        assert row["random"] == 0.5
+        for column in ("method", "fusion_formula", "fusion_formula difference"):
+            assert row[column]["low"] < row[column]["estimate"] < row[column]["high"]
+
+    formula = run("train", *data, *settings, "method=fusion_formula").folder
+    assert read(formula / "metrics.json")["test/pxtr_gauc/mean"] > 0.5
+    ablation = run("train", *data, *settings, "+ablation=no_prior", "baselines.fusion_formula=false").folder
+    assert read(ablation / "status.json")["label"].startswith("emer-no_prior_kuairand")
+
+    validated = run("validate", f"data.root={prepared.folder}")
+    assert "no problems" in validated.out
+    own = run("train", "data=parquet", f"data.root={prepared.folder}", *settings, "num_threads=1").folder
+    assert read(own / "metrics.json") == metrics
+    again = run("evaluate", f"run={folder}", f"data_root={real_data}", "num_threads=1")
+    assert "metrics equal the run's own exactly" in again.out
