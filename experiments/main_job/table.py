@@ -25,6 +25,7 @@ from emer.jobs.app import register
 from emer.jobs.evaluate import best_checkpoint
 from emer.jobs.prepare import prepare_data
 from emer.jobs.train import build_datamodule, build_module
+from emer.labels import method_label
 from emer.losses.pairwise import pairwise_logistic_loss
 from emer.requests import RequestBatch
 from emer.run_folder import RunFolder
@@ -57,6 +58,7 @@ def held_out(root: Path) -> RequestBatch:
 
 
 @cache
+@torch.enable_grad()
 def optimum(root: Path, iput: bool) -> float:
     """Least prior loss on the held-out requests over free scores."""
     batch = held_out(root)
@@ -95,8 +97,8 @@ def main() -> None:
         for status in sorted(sweep.glob("*/status.json")):
             folder = RunFolder(status.parent)
             if folder.status().get("status") == "finished":
-                label = folder.status()["label"].split("_simulated")[0].split("_kuairand")[0]
                 cfg = folder.load_config()
+                label = f"{method_label(cfg.method)} on {cfg.data.name}"
                 if "tuner" in cfg.method:
                     label += f" ({cfg.method.tuner.objective}, {cfg.method.tuner.n_trials} trials)"
                 runs[label].append(folder)

@@ -47,10 +47,21 @@ def instantiate(node: DictConfig, **arguments: Any) -> Any:
 def _check_targets(content: Any) -> None:
     if isinstance(content, dict):
         target = content.get("_target_")
-        if target is not None and not str(target).startswith(_ALLOWED):
-            raise EmerError(f"_target_ {target} is not allowed; it must begin with one of {', '.join(_ALLOWED)}")
+        if target is not None and not _is_allowed(str(target)):
+            raise EmerError(f"_target_ {target} is not allowed; it must stand in one of {', '.join(_ALLOWED)}")
         for value in content.values():
             _check_targets(value)
     elif isinstance(content, list):
         for value in content:
             _check_targets(value)
+
+
+def _is_allowed(target: str) -> bool:
+    """Whether the target is named, and really defined, below an allowed package (emer.files.shutil is not)."""
+    if not target.startswith(_ALLOWED):
+        return False
+    try:
+        found = hydra.utils.get_object(target)
+    except Exception:
+        return True  # instantiation will say what is wrong with the name
+    return str(getattr(found, "__module__", "")).startswith(_ALLOWED)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from emer.errors import EmerError
 from emer.files import write_json, write_text
 from emer.labels import identity, run_label
+from emer.processes import is_rank, job_name
 
 _PACKAGES = (
     "emer",
@@ -63,11 +64,24 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_json(self.path / "environment.json", environment())
-        self.set_status("running", label=run_label(cfg), identity=cfg.run.identity, seed=cfg.seed)
+        about = {"label": run_label(cfg), "identity": cfg.run.identity, "seed": cfg.seed}
+        process = {"host": platform.node(), "pid": os.getpid()}
+        write_json(self.path / "status.json", {"status": "running", **about, **process})
 
     def set_status(self, status: str, **more: Any) -> None:
         """Update ``status.json``, keeping what it already says."""
         write_json(self.path / "status.json", {**self.status(), "status": status, **more})
+
+    def is_alive(self) -> bool:
+        """Whether a process of this machine is still working on the run."""
+        status = self.status()
+        if status.get("status") != "running" or status.get("host") != platform.node():
+            return False
+        try:
+            os.kill(int(status["pid"]), 0)
+        except (OSError, KeyError, ValueError):
+            return False
+        return int(status["pid"]) != os.getpid()
 
     def status(self) -> dict[str, Any]:
         """Content of ``status.json``; empty if there is none that can be read."""
@@ -117,6 +131,8 @@ def environment() -> dict[str, Any]:
 def _commit() -> str | None:
     """The commit of the source tree, with ``-dirty`` if it has changes; None outside a checkout."""
     here = Path(__file__).parent
+    if not (here.parents[1] / ".git").exists():
+        return None  # installed somewhere inside another project's checkout, perhaps
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -136,7 +152,8 @@ def find_unfinished(root: Path, wanted: str) -> Path | None:
     for status_file in root.glob("*/status.json"):
         folder = RunFolder(status_file.parent)
         status = folder.status()
-        if status.get("identity") == wanted and status.get("status") != "finished" and folder.last_checkpoint.is_file():
+        resumable = status.get("status") != "finished" and folder.last_checkpoint.is_file()
+        if status.get("identity") == wanted and resumable and not folder.is_alive():
             candidates.append(folder.path)
     return max(candidates, key=lambda path: path.name, default=None)
 
@@ -145,10 +162,21 @@ _started = datetime.now()
 
 
 def single_run_dir(cfg: DictConfig) -> str:
-    """Folder of a run that is not part of a sweep: a time and a label, or the run that ``auto`` resumes."""
+    """Folder of a run that is not part of a sweep: a time and a label, or the run that ``auto`` resumes.
+
+    Ranks that torchrun or SLURM started compose this each for itself, so theirs is named after the job instead.
+
+    Raises:
+        EmerError: the launcher gave the job no name.
+    """
     root = Path(str(cfg.paths.output_dir)) / str(cfg.task_name)
     if cfg.get("ckpt_path") == "auto":
         unfinished = find_unfinished(root, identity(cfg))
         if unfinished is not None:
             return str(unfinished)
+    if is_rank():
+        name = job_name()
+        if name is None:
+            raise EmerError("torchrun needs --standalone or --rdzv-id=<a new name>: the run folder is named after it")
+        return str(root / f"{name}_{run_label(cfg)}")
     return str(root / f"{_started:%Y-%m-%d_%H-%M-%S-%f}_{run_label(cfg)}")

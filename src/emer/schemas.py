@@ -134,6 +134,7 @@ class AskTellConfig:
 
     _target_: str = "hydra_plugins.emer_ask_tell.sweeper.AskTellSweeper"
     algorithm: str = "tpe"
+    population: int = 8
     direction: Any = "minimize"
     n_trials: int = 20
     batch: int = 1
@@ -142,7 +143,7 @@ class AskTellConfig:
 
 
 def register() -> None:
-    """Make the schemas known to Hydra ."""
+    """Make the schemas known to Hydra."""
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="ask_tell", node=AskTellConfig)
     store.store(group="schema", name="train", node=TrainConfig)

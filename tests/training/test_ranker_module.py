@@ -68,7 +68,7 @@ def test_on_eight_requests_it_reaches_the_optimum_of_its_loss(tables, comparison
     assert loss.item() <= 1.05 * best.item()
 
 
-def test_the_first_step_lowers_the_loss_it_reports(tables) -> None:
+def test_ten_epochs_lower_the_prior_loss(tables) -> None:
     data = RequestDataModule(**tables, batch_size=40)
     module = module_of(tables)
     batch = tables["train"].batch(range(40))
@@ -76,9 +76,21 @@ def test_the_first_step_lowers_the_loss_it_reports(tables) -> None:
     trainer.fit(module, data)
     after = pairwise_logistic_loss(module(batch), None, ranks=batch.iput_rank_gap, where=batch.mask)
     assert after < torch.log(torch.tensor(2.0)) - 0.02
-    assert {"train/loss", "train/posterior", "train/prior", "val/loss", "weight/max"} - set(
-        trainer.callback_metrics
-    ) == {"weight/max"}, "without a previous model there are no weights to log"
+    assert {"train/loss", "train/posterior", "train/prior", "val/loss"} <= set(trainer.callback_metrics)
+    assert "weight/max" not in trainer.callback_metrics, "without a previous model there are no weights"
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_the_validation_loss_does_not_depend_on_batches(size, tables) -> None:
+    """Requests without a posterior pair must not dilute it, however they fall into batches."""
+    module = module_of(tables)
+    whole = tables["validation"].batch(range(8))
+    trainer = trainer_of(max_epochs=1)
+    trainer.fit(module, RequestDataModule(**tables, batch_size=40, eval_batch_size=size))
+    expected = module.objective(module.eval()(whole), whole)
+    for name, value in expected.terms.items():
+        torch.testing.assert_close(trainer.callback_metrics[f"val/{name}"], value, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(trainer.callback_metrics["val/loss"], expected.loss.detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_evolving_weights_use_the_snapshot_of_the_last_epoch(tables) -> None:
@@ -140,3 +152,16 @@ def test_bfloat16_autocast_trains(tables) -> None:
     trainer = trainer_of(max_epochs=1, precision="bf16-mixed")
     trainer.fit(module_of(tables, previous=PreviousModel), data)
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def test_scores_under_bfloat16_keep_their_differences(tables) -> None:
+    """bfloat16 has 8 bits: scores rounded to it would tie, and ties count half in every GAUC."""
+    batch = tables["train"].batch(range(30))
+    torch.manual_seed(0)
+    model = EmerRanker(batch.schema, width=32, heads=2).eval()
+    full = model(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model(batch)
+    assert half.dtype == torch.float32
+    assert half[batch.mask].unique().numel() == full[batch.mask].unique().numel()
+    torch.testing.assert_close(half, full, rtol=0, atol=0.02)

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,6 +83,9 @@ def run(job: Job, config_name: str, arguments: Sequence[str]) -> int:
             traceback.print_exc()
         print(f"error: {explain(error, arguments)}", file=sys.stderr)
         return 1
+    except Exception as error:
+        print(f"error: {unexpected(error, show_all)}", file=sys.stderr)
+        return 1
     finally:
         sys.argv = saved_argv
         if not show_all:
@@ -140,6 +144,17 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
         value, why, key = wrong_type.groups()
         return f"{key}={value}: the value {why}"
     return text
+
+
+def unexpected(error: Exception, show_all: bool) -> str:
+    """The message for an error that nobody foresaw; the traceback goes to a file, or to stderr where asked for."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    if show_all:
+        traceback.print_exception(error)
+        return f"{type(error).__name__}: {first}"
+    with tempfile.NamedTemporaryFile("w", prefix="emer-traceback-", suffix=".txt", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {first}\nThe traceback is in {file.name}"
 
 
 def known_keys() -> list[str]:

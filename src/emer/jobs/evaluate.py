@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from emer.errors import EmerError
+from emer.files import atomic_path
 from emer.instantiation import instantiate
 from emer.jobs.launch import launch, process_count
 from emer.jobs.prepare import prepare_data, set_threads
-from emer.jobs.train import best_checkpoint, build_datamodule, build_module, quiet, report
+from emer.jobs.train import best_checkpoint, build_datamodule, build_module, quiet, readable, report
 from emer.labels import run_label
-from emer.ranks import is_first_rank, is_rank
+from emer.processes import is_first_rank, is_rank
 from emer.results import Evaluation, write_evaluation
 from emer.run_folder import RunFolder
 
@@ -30,20 +31,22 @@ def evaluate(cfg: DictConfig) -> None:
     """
     folder = RunFolder(cfg.run)
     run_cfg = config_of(cfg, folder)
-    target = Path(cfg.paths.output_dir) / "evaluate" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{run_label(run_cfg)}"
-    if process_count(cfg.trainer) > 1 and not is_rank():
-        prepare_data(run_cfg)
-        target.mkdir(parents=True)
-        with open_dict(cfg):
-            cfg.target = str(target)
-        launch("evaluate", cfg, target)
-    else:
-        target = Path(cfg.get("target") or target)
-        _evaluate(cfg, run_cfg, folder, target)
-    if not is_rank():
-        console = Console()
-        console.print(difference_to(folder, target, cfg), highlight=False)
-        console.print(str(target), soft_wrap=True, highlight=False)
+    if is_rank():
+        _evaluate(cfg, run_cfg, folder, Path(cfg.target))
+        return
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{run_label(run_cfg)}"
+    target = Path(cfg.paths.output_dir) / "evaluate" / name
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        if process_count(cfg.trainer) > 1:
+            prepare_data(run_cfg)
+            cfg.target = str(temporary)
+            launch("evaluate", cfg, temporary)
+        else:
+            _evaluate(cfg, run_cfg, folder, temporary)
+    console = Console()
+    console.print(difference_to(folder, target, cfg), highlight=False)
+    console.print(str(target), soft_wrap=True, highlight=False)
 
 
 def config_of(cfg: DictConfig, folder: RunFolder) -> DictConfig:
@@ -78,6 +81,9 @@ def _evaluate(cfg: DictConfig, run_cfg: DictConfig, folder: RunFolder, target: P
     quiet()
     set_threads(run_cfg)
     checkpoint = checkpoint_of(cfg, folder)
+    # What decides the numbers is the run's; what decides where they are computed is this evaluation's.
+    cfg.trainer.precision = run_cfg.trainer.precision
+    cfg.trainer.limit_test_batches = run_cfg.trainer.limit_test_batches
     pl.seed_everything(int(run_cfg.seed), workers=True, verbose=False)
     datamodule = build_datamodule(run_cfg, prepare_data(run_cfg))
     module = build_module(run_cfg, datamodule)
@@ -88,14 +94,8 @@ def _evaluate(cfg: DictConfig, run_cfg: DictConfig, folder: RunFolder, target: P
         enable_progress_bar=False,
         default_root_dir=str(target),
     )
-    try:
+    with readable(checkpoint, "checkpoint"):
         trainer.test(module, datamodule=datamodule, ckpt_path=str(checkpoint), verbose=False)
-    except RuntimeError as error:
-        if "state_dict" not in str(error):
-            raise
-        raise EmerError(
-            f"checkpoint: {checkpoint} does not fit the run's model and data; has the schema changed? ({error})"
-        ) from error
     if not is_first_rank():
         return
     evaluation = Evaluation(module.test_summary, module.test_per_request)

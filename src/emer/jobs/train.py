@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,13 +23,16 @@ from emer.instantiation import instantiate
 from emer.jobs.launch import launch, process_count
 from emer.jobs.prepare import prepare_data, set_threads
 from emer.labels import method_label, run_label
-from emer.ranks import is_first_rank, is_rank
+from emer.processes import is_first_rank, is_rank
 from emer.results import Evaluation, compare, print_table, write_evaluation
 from emer.run_folder import RunFolder
 from emer.training.baselines import evaluate_fusion_formula
 from emer.training.callbacks import MetricsCsv, RanksAgree
 from emer.training.evaluated_module import EvaluatedModule
 from emer.training.loggers import define_summaries
+
+_OF_LOADING = ("state_dict", "PytorchStreamReader", "checkpoint", "zip archive", "loops", "callbacks")
+"""Words by which an error of loading a checkpoint is told from one of training."""
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -44,6 +49,8 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     if cfg.ckpt_path == "auto" and before.get("status") == "finished" and before.get("identity") == cfg.run.identity:
         Console().print(f"{run_label(cfg)} is finished already", highlight=False)
     else:
+        if not is_rank() and folder.is_alive():
+            raise EmerError(f"another process is at work in {folder.path}; wait for it or use another folder")
         with keep_status(folder, cfg):
             if process_count(cfg.trainer) > 1 and not is_rank():
                 prepare_data(cfg)
@@ -65,9 +72,12 @@ def keep_status(folder: RunFolder, cfg: DictConfig) -> Iterator[None]:
     folder.start(cfg)
     try:
         yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Lightning turns Ctrl-C and SIGTERM into SystemExit.
+        folder.set_status("interrupted")
+        raise KeyboardInterrupt from error
     except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        folder.set_status(status, error=f"{type(error).__name__}: {error}")
+        folder.set_status("failed", error=f"{type(error).__name__}: {error}")
         raise
     folder.set_status("finished")
 
@@ -96,10 +106,10 @@ def _train(cfg: DictConfig, folder: RunFolder) -> None:
     pl.seed_everything(int(cfg.seed), workers=True, verbose=False)
     datamodule = build_datamodule(cfg, prepare_data(cfg))
     module = build_module(cfg, datamodule)
-    trainer = build_trainer(cfg, folder)
     prepared = time.perf_counter()
     exit_code = 1
     try:
+        trainer = build_trainer(cfg, folder)
         fit(cfg, folder, trainer, module, datamodule)
         fitted = time.perf_counter()
         trainer.test(module, datamodule=datamodule, ckpt_path=str(best_checkpoint(folder)), verbose=False)
@@ -120,7 +130,7 @@ def _train(cfg: DictConfig, folder: RunFolder) -> None:
             )
         exit_code = 0
     finally:
-        close_loggers(trainer, exit_code)
+        close_loggers(exit_code)
 
 
 def fit(
@@ -132,10 +142,15 @@ def fit(
 ) -> None:
     """Train, from a checkpoint if one is asked for; write the best epoch's numbers to ``validation.json``."""
     checkpoint = resume_from(cfg, folder)
+    if trainer.is_global_zero:
+        if checkpoint is None:
+            # A stale last.ckpt must never be resumed by a later `auto`.
+            for stale in folder.checkpoints.glob("*.ckpt"):
+                stale.unlink()
+        write_json(folder.checkpoints / "identity.json", {"identity": cfg.run.identity})
     define_summaries(trainer.loggers, cfg.monitor, cfg.monitor_mode)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with readable(checkpoint, "ckpt_path"):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=None if checkpoint is None else str(checkpoint))
     if trainer.is_global_zero:
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         rows = next((c.rows for c in callbacks if isinstance(c, MetricsCsv)), [])
@@ -149,16 +164,42 @@ def resume_from(cfg: DictConfig, folder: RunFolder) -> Path | None:
     """The checkpoint to go on from.
 
     Raises:
-        EmerError: ``ckpt_path`` names a file that does not exist.
+        EmerError: ``ckpt_path`` names a file that does not exist, or the folder's checkpoint is of other settings.
     """
     if cfg.ckpt_path is None:
         return None
     if cfg.ckpt_path == "auto":
-        return folder.last_checkpoint if folder.last_checkpoint.is_file() else None
+        if not folder.last_checkpoint.is_file():
+            return None
+        made_with = folder.read("checkpoints/identity.json").get("identity")
+        if made_with != cfg.run.identity:
+            raise EmerError(
+                f"ckpt_path=auto: the checkpoint in {folder.path} was made with other settings; "
+                "leave ckpt_path out, or use another folder"
+            )
+        return folder.last_checkpoint
     path = Path(cfg.ckpt_path)
     if not path.is_file():
         raise EmerError(f"ckpt_path: the checkpoint {path} does not exist")
     return path
+
+
+@contextmanager
+def readable(checkpoint: Path | None, key: str) -> Iterator[None]:
+    """Say what is wrong with a checkpoint that cannot be loaded.
+
+    Raises:
+        EmerError: the file is damaged, or is of another model or log.
+    """
+    try:
+        yield
+    except (UnpicklingError, EOFError) as error:
+        raise EmerError(f"{key}: {checkpoint} is damaged or no checkpoint ({error})") from error
+    except (RuntimeError, KeyError) as error:
+        if checkpoint is None or not any(word in str(error) for word in _OF_LOADING):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise EmerError(f"{key}: {checkpoint} is damaged, or does not fit this model and log ({first})") from error
 
 
 def best_checkpoint(folder: RunFolder) -> Path:
@@ -177,14 +218,18 @@ def report(cfg: DictConfig, target: Path, evaluation: Evaluation, datamodule: Re
     """Compare with the baselines, write ``comparison.json``, print the table."""
     baselines = {}
     if cfg.baselines.fusion_formula:
-        baselines["fusion_formula"] = evaluate_fusion_formula(
+        formula = evaluate_fusion_formula(
             datamodule,
+            evaluation.per_request["row"],
             objective=cfg.baselines.objective,
             n_trials=int(cfg.baselines.trials),
             seed=int(cfg.seed),
             top_k=int(cfg.metrics.top_k),
+            batch_size=int(cfg.loader.eval_batch_size),
             cache_dir=Path(cfg.paths.cache_dir),
         )
+        if formula is not None:
+            baselines["fusion_formula"] = formula
     comparison = compare(evaluation, baselines)
     write_json(target / "comparison.json", comparison)
     requests = len(evaluation.per_request["row"])
@@ -219,7 +264,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> pl.Trainer:
     """The Lightning Trainer with this run's callbacks and loggers."""
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None]
     callbacks = [callback for callback in callbacks if callback is not None]
-    callbacks.append(RanksAgree(cfg.run.identity))
+    callbacks.append(RanksAgree(f"{cfg.run.identity} in {cfg.run.dir}"))
     shown = any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks)
     return instantiate(
         cfg.trainer,
@@ -256,11 +301,10 @@ def log_evaluation(trainer: pl.Trainer, evaluation: Evaluation) -> None:
         logger.log_metrics(numbers, trainer.global_step)
 
 
-def close_loggers(trainer: pl.Trainer, exit_code: int) -> None:
-    """End the W&B run, so that the next job of a sweep starts its own."""
-    if trainer.is_global_zero and any(isinstance(x, pl.loggers.WandbLogger) for x in trainer.loggers):
-        import wandb
-
+def close_loggers(exit_code: int) -> None:
+    """End the W&B run, if there is one, so that the next job of a sweep starts its own."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)
 
 

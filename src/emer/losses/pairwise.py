@@ -100,24 +100,24 @@ def _mean_pair_loss(s: Tensor, ranks: Tensor, where: Tensor, ties: Ties) -> Tens
     s = torch.where(where, s - centre, 0)
     score_gap = rank_gap(s.detach().unsqueeze(-1), where)
     linear = ((score_gap - ranks).to(s.dtype) * s.unsqueeze(-1)).sum(dim=1)
-    both = where.unsqueeze(2) & where.unsqueeze(1)
+    # The diagonal is no pair.
+    both = where.unsqueeze(2) & where.unsqueeze(1) & ~torch.eye(s.shape[1], dtype=torch.bool, device=s.device)
     difference = s.unsqueeze(2) - s.unsqueeze(1)
-    # Over ordered pairs, hence already twice the sum over i < j; the diagonal is no pair.
+    # Over ordered pairs, hence already twice the sum over i < j.
     soft = F.softplus(-difference.abs()).masked_fill(~both, 0)
-    soft = soft - torch.diag_embed(soft.diagonal(dim1=1, dim2=2))
     double_sum = linear + soft.sum(dim=(1, 2)).unsqueeze(-1)
     if ties == "half":
         n = where.sum(-1)
         pairs = (n * (n - 1) // 2).unsqueeze(-1)
     else:
         pairs = pair_count(ranks, where)
-        double_sum = double_sum - _tied_sum(difference, soft, ranks, both, pairs)
+        double_sum = double_sum - _tied_sum(difference, soft, ranks, both, where, pairs)
     return double_sum / (2 * pairs.clamp(min=1))
 
 
-def _tied_sum(difference: Tensor, soft: Tensor, ranks: Tensor, both: Tensor, pairs: Tensor) -> Tensor:
+def _tied_sum(difference: Tensor, soft: Tensor, ranks: Tensor, both: Tensor, where: Tensor, pairs: Tensor) -> Tensor:
     """(B, K) what pairs tied in the target added: sum over i < j of |d| + 2 log(1 + exp(-|d|))."""
-    n = both.diagonal(dim1=1, dim2=2).sum(-1)
+    n = where.sum(-1)
     has_ties = pairs < (n * (n - 1) // 2).unsqueeze(-1)
     tied_sum = torch.zeros_like(pairs, dtype=difference.dtype)
     if not bool(has_ties.any()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from omegaconf import MISSING
 from torch import Tensor, nn
@@ -126,7 +127,12 @@ class EmerRanker(nn.Module):
 
     def forward(self, batch: RequestBatch) -> Tensor:
         """(B, N) scores; 0 on padding. Permuting the candidates permutes the scores."""
-        x = self.token(self.features(batch))
+        # Half precision is for the blocks: neighbouring ranks, and neighbouring scores, would become equal in it.
+        device = batch.pxtr.device.type
+        with torch.autocast(device, enabled=False):
+            x = self.token(self.features(batch))
         for block in self.blocks:
             x = block(x, batch.mask)
-        return self.head(self.norm(x)).squeeze(-1).masked_fill(~batch.mask, 0.0)
+        with torch.autocast(device, enabled=False):
+            scores = self.head(self.norm(x.to(self.norm.weight.dtype))).squeeze(-1)
+        return scores.masked_fill(~batch.mask, 0.0)

@@ -137,14 +137,25 @@ class EmerObjective(nn.Module):
             return schema.objective_names + tuple(f"{name}_iput" for name in interactions)
         return tuple(f"{name}_iput" if name in interactions else name for name in schema.objective_names)
 
+    def term_names(self, schema: Schema) -> tuple[str, ...]:
+        """Names of the output's terms, in order."""
+        prior = ("prior", *(f"prior/{name}" for name in self.target_names(schema))) if self.prior else ()
+        return (("posterior",) if self.posterior else ()) + prior
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The loss of terms that were averaged over many batches."""
+        weights = {"posterior": self.posterior_weight, "prior": self.prior_weight}
+        return torch.stack([weight * terms[name] for name, weight in weights.items() if name in terms]).sum()
+
     def forward(self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None) -> ObjectiveOutput:
         """The loss of a batch; without ``previous_scores`` the prior has its static weights alone."""
         terms: dict[str, Tensor] = {}
+        counts: dict[str, Tensor] = {}
         loss = scores.new_zeros(())
         evolving = None
         names = self.target_names(batch.schema)
         if self.posterior:
-            posterior = self._posterior(scores, batch)
+            posterior, counts["posterior"] = self._posterior(scores, batch)
             loss = loss + self.posterior_weight * posterior
             terms["posterior"] = posterior.detach()
         if self.prior:
@@ -161,7 +172,7 @@ class EmerObjective(nn.Module):
             terms["prior"] = prior.detach()
             for name, value in zip(names, per_objective.detach().mean(dim=0), strict=True):
                 terms[f"prior/{name}"] = value
-        return ObjectiveOutput(loss, terms, evolving, names)
+        return ObjectiveOutput(loss, terms, counts, evolving, names)
 
     def _targets(self, batch: RequestBatch) -> tuple[Tensor, Tensor]:
         """Rank gaps and values (B, N, K') of the prior's targets."""
@@ -190,24 +201,24 @@ class EmerObjective(nn.Module):
             scores.detach().float(), previous_scores.float(), targets, where=batch.mask, **self.evaluator
         )
 
-    def _posterior(self, scores: Tensor, batch: RequestBatch) -> Tensor:
-        """Mean pair loss of the requests that have a pair (A4, A5); 0 if none has."""
+    def _posterior(self, scores: Tensor, batch: RequestBatch) -> tuple[Tensor, Tensor]:
+        """Mean pair loss of the requests that have a pair (A4, A5), 0 if none has; and how many have."""
         level = satisfaction_level(batch, self.level)
         exposed = batch.exposed
         if self.session_ms is not None:
             return _session_posterior(scores, level, batch, self.session_ms)
         gap = rank_gap(level.unsqueeze(-1), exposed)
         per_request = pairwise_logistic_loss(scores, None, ranks=gap, where=exposed, reduction="none")
-        has_pair = pair_count(gap, exposed).squeeze(-1) > 0
-        return per_request.sum() / has_pair.sum().clamp(min=1)
+        with_pair = (pair_count(gap, exposed) > 0).sum()
+        return per_request.sum() / with_pair.clamp(min=1), with_pair
 
 
-def _session_posterior(scores: Tensor, level: Tensor, batch: RequestBatch, session_ms: int) -> Tensor:
-    """The posterior over a user's exposed candidates of neighbouring requests: the mean over all pairs."""
+def _session_posterior(scores: Tensor, level: Tensor, batch: RequestBatch, session_ms: int) -> tuple[Tensor, Tensor]:
+    """The posterior over a user's exposed candidates of neighbouring requests: mean over all pairs, their number."""
     request = batch.exposed.nonzero()[:, 0]
     s, g = scores[batch.exposed].float(), level[batch.exposed]
     user, time = batch.user_id[request], batch.time_ms[request]
     same_session = (user.unsqueeze(1) == user) & ((time.unsqueeze(1) - time).abs() <= session_ms)
     better = same_session & (g.unsqueeze(1) > g)
     i, j = better.nonzero(as_tuple=True)
-    return nn.functional.softplus(s[j] - s[i]).sum() / max(len(i), 1)
+    return nn.functional.softplus(s[j] - s[i]).sum() / max(len(i), 1), better.sum()

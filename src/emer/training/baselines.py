@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import cast, get_args
 
+import numpy as np
 import torch
 
 from emer.data.module import RequestDataModule
@@ -14,36 +16,58 @@ from emer.results import Evaluation
 from emer.training.pair_objective import TuningObjective
 from emer.training.tuning import tune_formula
 
+log = logging.getLogger(__name__)
+
 
 @torch.no_grad()
 def evaluate_fusion_formula(
-    datamodule: RequestDataModule, *, objective: str, n_trials: int, seed: int, top_k: int, cache_dir: Path
-) -> Evaluation:
-    """Tune the formula on the training requests (or read it from the cache) and evaluate it on all test requests.
+    datamodule: RequestDataModule,
+    rows: np.ndarray,
+    *,
+    objective: str,
+    n_trials: int,
+    seed: int,
+    top_k: int,
+    batch_size: int,
+    cache_dir: Path,
+) -> Evaluation | None:
+    """Tune the formula on the training requests (or read it from the cache) and evaluate it on test requests.
+
+    Runs in one process, whatever the trainer does.
 
     Args:
         datamodule: the log.
-        objective: ``label_gauc`` or ``pxtr_gauc``.
+        rows: (R,) the test requests, those that the method was evaluated on.
+        objective: ``label_gauc`` or ``pxtr_gauc``. A log without usable feedback is tuned for the latter.
         n_trials: formulas that may be evaluated.
         seed: of the tuner.
         top_k: length of the list in DCG@k and the like.
+        batch_size: requests that are scored at a time.
         cache_dir: where tuned formulas are kept.
 
+    Returns:
+        None where there is nothing to tune on: every pxtr is the same for all candidates of a request.
+
     Raises:
-        EmerError: ``objective`` is unknown, or the log has nothing to tune it on.
+        EmerError: ``objective`` is unknown.
     """
     if objective not in get_args(TuningObjective):
-        raise EmerError(
-            f"baselines.objective is {objective!r}; it must be one of {', '.join(get_args(TuningObjective))}"
-        )
-    formula = tune_formula(
-        datamodule.splits.train,
-        objective=cast(TuningObjective, objective),
-        n_trials=n_trials,
-        seed=seed,
-        cache_dir=cache_dir,
-    ).formula()
-    metrics = RequestMetrics(datamodule.schema, k=top_k)
-    for batch in datamodule.test_dataloader():
+        known = ", ".join(get_args(TuningObjective))
+        raise EmerError(f"baselines.objective is {objective!r}; it must be one of {known}")
+    splits = datamodule.splits
+    tuned = None
+    for goal in dict.fromkeys((cast(TuningObjective, objective), "pxtr_gauc")):
+        try:
+            tuned = tune_formula(splits.train, objective=goal, n_trials=n_trials, seed=seed, cache_dir=cache_dir)
+            break
+        except EmerError as error:
+            log.warning("%s", error)
+    if tuned is None:
+        return None
+    formula = tuned.formula()
+    # One process alone computes this, so the metric must not wait for others.
+    metrics = RequestMetrics(datamodule.schema, k=top_k, sync_on_compute=False)
+    for start in range(0, len(rows), batch_size):
+        batch = splits.test.batch(rows[start : start + batch_size])
         metrics.update(formula(batch), batch)
     return Evaluation(*metrics.compute())

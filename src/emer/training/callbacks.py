@@ -77,7 +77,12 @@ class MetricsCsv(Callback):
         self.rows = list(state["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        numbers = {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if torch.as_tensor(v).numel() == 1}
+        # Of what is logged per step and per epoch, the epoch's mean: it has the plain name too.
+        numbers = {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if not name.endswith(("_step", "_epoch"))
+        }
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **numbers})
         if not trainer.is_global_zero:
             return

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 
-from emer.ranks import is_first_rank
+from emer.processes import is_first_rank
 
 log = logging.getLogger(__name__)
 

@@ -55,6 +55,7 @@ class RankerModule(EvaluatedModule):
             self.previous = previous(self.model, FusionFormula.hand_set(schema))
         self.last_weights: Tensor | None = None
         self.steps_seen = 0
+        self.validation_terms = torch.zeros(0)
 
     def forward(self, batch: RequestBatch) -> Tensor:
         """(B, N) scores."""
@@ -73,13 +74,13 @@ class RankerModule(EvaluatedModule):
         scores = self(batch)
         previous_scores = self.previous(batch) if self.previous is not None else None
         output = self.objective(scores, batch, previous_scores)
-        self.log("train/loss", output.loss, prog_bar=True, batch_size=len(batch))
-        self.log_dict({f"train/{k}": v for k, v in output.terms.items()}, batch_size=len(batch))
-        self.last_weights = output.weights
+        logged = {"train/loss": output.loss} | {f"train/{name}": value for name, value in output.terms.items()}
         if output.weights is not None:
-            for name, column in zip(output.weight_names, output.weights.unbind(dim=1), strict=True):
-                self.log(f"weight/{name}", column.mean(), batch_size=len(batch))
-            self.log("weight/max", output.weights.max(), batch_size=len(batch), reduce_fx="max")
+            means = output.weights.mean(dim=0)
+            logged |= {f"weight/{name}": mean for name, mean in zip(output.weight_names, means, strict=True)}
+            logged["weight/max"] = output.weights.max()
+        self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(batch))
+        self.last_weights = output.weights
         return output.loss
 
     def on_train_batch_end(self, outputs: Any, batch: RequestBatch, batch_index: int) -> None:
@@ -92,13 +93,26 @@ class RankerModule(EvaluatedModule):
         if self.previous is not None:
             self.previous.after_epoch(self.model)
 
+    def on_validation_epoch_start(self) -> None:
+        self.validation_terms = torch.zeros(2, len(self.objective.term_names(self.schema)), device=self.device)
+
     def validation_step(self, batch: RequestBatch, batch_index: int) -> None:
         scores = self(batch)
-        output = self.objective(scores, batch)
         # Fixed weights: a loss that is comparable between epochs, since evolving weights move with the model.
-        self.log("val/loss", output.loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        self.log_dict({f"val/{k}": v for k, v in output.terms.items()}, batch_size=len(batch), sync_dist=True)
+        output = self.objective(scores, batch)
+        everyone = torch.tensor(len(batch), device=self.device)
+        counts = torch.stack([output.counts.get(name, everyone) for name in output.terms])
+        self.validation_terms += torch.stack([torch.stack(list(output.terms.values())) * counts, counts.float()])
         self.validation_metrics.update(scores, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Average each term over the requests that have it, so that batches and processes do not matter."""
+        super().on_validation_epoch_end()
+        totals = self.trainer.strategy.reduce(self.validation_terms, reduce_op="sum")
+        means = (totals[0] / totals[1].clamp(min=1)).unbind()
+        terms = dict(zip(self.objective.term_names(self.schema), means, strict=True))
+        self.log_dict({f"val/{name}": value for name, value in terms.items()})
+        self.log("val/loss", self.objective.total(terms), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.model.parameters())

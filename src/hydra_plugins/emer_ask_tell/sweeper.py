@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class AskTellSweeper(Sweeper):
         algorithm: ``tpe``, ``nsga2`` (several metrics at once) or ``random``.
         direction: ``minimize`` or ``maximize``, or a list with one for each metric.
         n_trials: jobs in all.
+        population: trials per generation of ``nsga2``.
         batch: jobs handed to the launcher at a time; more than 1 pays with a parallel launcher.
         seed: of the sampler.
         params: config key -> {low, high, log, step, int} or {choices}.
@@ -48,6 +50,7 @@ class AskTellSweeper(Sweeper):
         algorithm: str,
         direction: str | Sequence[str],
         n_trials: int,
+        population: int,
         batch: int,
         seed: int,
         params: dict[str, Any],
@@ -57,6 +60,17 @@ class AskTellSweeper(Sweeper):
         if wrong:
             raise EmerError(f"hydra.sweeper.direction is {', '.join(wrong)}; it must be minimize or maximize")
         self.directions = directions
+        for name, number in (("n_trials", n_trials), ("batch", batch), ("population", population)):
+            if number < 1:
+                raise EmerError(f"hydra.sweeper.{name} is {number}; it must be at least 1")
+        if algorithm == "nsga2" and n_trials <= population:
+            raise EmerError(
+                f"hydra.sweeper.n_trials is {n_trials}, but a generation of nsga2 has {population}: "
+                "it would only draw at random; raise n_trials or lower hydra.sweeper.population"
+            )
+        if not params:
+            raise EmerError("hydra.sweeper.params is empty: there is nothing to search")
+        self.population = population
         self.algorithm, self.n_trials, self.batch, self.seed = algorithm, n_trials, batch, seed
         self.space = {
             key: distribution(key, OmegaConf.to_container(OmegaConf.create(spec))) for key, spec in params.items()
@@ -88,7 +102,7 @@ class AskTellSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             directions=[optuna.study.StudyDirection[d.upper()] for d in self.directions],
-            sampler=sampler(self.algorithm, self.seed),
+            sampler=sampler(self.algorithm, self.seed, self.population),
         )
         done = 0
         while done < self.n_trials:
@@ -110,7 +124,7 @@ class AskTellSweeper(Sweeper):
         print(folder)
 
 
-def sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
+def sampler(algorithm: str, seed: int, population: int) -> optuna.samplers.BaseSampler:
     """Optuna's sampler by name.
 
     Raises:
@@ -118,9 +132,9 @@ def sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
     """
     import optuna
 
-    samplers = {
+    samplers: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
         "tpe": optuna.samplers.TPESampler,
-        "nsga2": optuna.samplers.NSGAIISampler,
+        "nsga2": partial(optuna.samplers.NSGAIISampler, population_size=population),
         "random": optuna.samplers.RandomSampler,
     }
     if algorithm not in samplers:
