@@ -61,6 +61,60 @@ def test_the_same_seed_gives_the_same_bytes(run) -> None:
     assert (first / "metrics.json").read_bytes() != (other / "metrics.json").read_bytes()
 
 
+def test_search_on_two_processes(run) -> None:
+    done = run(
+        "train", "-m", *TINY, "hparams_search=tpe", "hydra.sweeper.n_trials=2", "trainer.max_epochs=1", "logger=none",
+        "trainer=ddp_cpu", "hydra.sweeper.params={method.model.width: null}",
+        "baselines.fusion_formula=false",
+    )  # fmt: skip
+    trials = read(done.folder / "sweep.json")["trials"]
+    assert trials[0]["params"] != trials[1]["params"]
+    assert "method.model.width" not in trials[0]["params"], "null takes a parameter out"
+    alone = run(
+        "train", *TINY, "trainer.max_epochs=1", "logger=none", "trainer=ddp_cpu", "baselines.fusion_formula=false",
+        *(f"{key}={value}" for key, value in trials[1]["params"].items()),
+    )  # fmt: skip
+    assert read(alone.folder / "validation.json")["val/loss"] == trials[1]["values"][0]
+
+
+def test_interrupted_is_not_failed(tmp_path, shared_cache, environment, run) -> None:
+    """Ctrl-C: the status says so, and the run can be resumed."""
+    settings = [*TINY, "logger=none", "baselines.fusion_formula=false", "trainer.max_epochs=400", "patience=1000"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *settings, f"paths.cache_dir={shared_cache}"],
+        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("outputs/train/*/checkpoints/last.ckpt")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    (folder,) = tmp_path.glob("outputs/train/*")
+    assert read(folder / "status.json")["status"] == "interrupted"
+
+
+def test_auto_refuses_the_checkpoint_of_other_settings(run, tmp_path) -> None:
+    sweep = ["-m", *TINY, "trainer.max_epochs=1", "logger=none", "baselines.fusion_formula=false"]
+    sweep += [f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    first = run("train", *sweep, "+ablation=full", "method.optimizer.lr=1e-3").folder
+    kept = (first / "metrics.json").read_bytes()
+    other = run("train", *sweep, "+ablation=full", "method.optimizer.lr=1e-2", "ckpt_path=auto")
+    assert other.status == 1
+    assert "was made with other settings" in other.err
+    same = run("train", *sweep, "+ablation=full", "method.optimizer.lr=1e-3", "ckpt_path=auto")
+    assert same.status == 0 or "is finished already" in same.out
+    assert (first / "metrics.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("preset", ["default", "overfit", "profile"])
+def test_debug_presets_run(preset, run) -> None:
+    done = run("train", *TINY, f"debug={preset}", "trainer.max_epochs=1")
+    assert done.folder.parent.name == "debug"
+    assert (done.folder / "fit-profile.txt").is_file() == (preset == "profile")
+
+
 @pytest.mark.parametrize("method", ["emer", "fusion_formula"])
 def test_killed_and_resumed_equals_uninterrupted(method, run, tmp_path, shared_cache, environment) -> None:
     settings = TINY if method == "emer" else ["experiment=tiny", "method=fusion_formula"]
@@ -92,7 +146,7 @@ def test_killed_and_resumed_equals_uninterrupted(method, run, tmp_path, shared_c
 
 
 def test_two_processes_evaluate_to_the_same_and_make_one_wandb_run(run) -> None:
-    done = run("train", *TINY, "trainer=ddp_cpu", "trainer.max_epochs=2", "baselines.fusion_formula=false")
+    done = run("train", *TINY, "trainer=ddp_cpu", "trainer.max_epochs=2")
     folder = done.folder
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
     assert done.out.count("epoch 2/2") == 1
@@ -102,7 +156,8 @@ def test_two_processes_evaluate_to_the_same_and_make_one_wandb_run(run) -> None:
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert two[name] == (None if value is None else pytest.approx(value, abs=1e-6)), name
-    assert "random" in together.out
+    assert (alone.folder / "comparison.json").read_bytes() == (folder / "comparison.json").read_bytes()
+    assert not list(together.folder.parent.glob(".*")), "nothing temporary is left"
 
 
 def test_a_sweep_on_two_processes_trains_what_it_says(run) -> None:
@@ -117,6 +172,7 @@ def test_a_sweep_on_two_processes_trains_what_it_says(run) -> None:
     for rate, folder in zip(rates, folders, strict=True):
         alone = run("train", *settings, "trainer=ddp_cpu", f"method.optimizer.lr={rate}").folder
         assert (folder / "metrics.json").read_bytes() == (alone / "metrics.json").read_bytes()
+    assert (folders[0] / "metrics.json").read_bytes() != (folders[1] / "metrics.json").read_bytes()
 
 
 def test_a_sweep_of_ablations_labels_its_runs(run) -> None:
@@ -164,10 +220,11 @@ def test_hyper_parameter_search(run) -> None:
 
 def test_search_over_two_metrics_keeps_the_front(run) -> None:
     done = run(
-        "train", "-m", *TINY, "hparams_search=nsga2", "hydra.sweeper.n_trials=3", "trainer.max_epochs=1", "logger=none",
-        "baselines.fusion_formula=false",
+        "train", "-m", *TINY, "hparams_search=nsga2", "hydra.sweeper.n_trials=4", "trainer.max_epochs=1", "logger=none",
+        "baselines.fusion_formula=false", "hydra.sweeper.population=2",
     )  # fmt: skip
     sweep = read(done.folder / "sweep.json")
+    assert [t["state"] for t in sweep["trials"]] == ["complete"] * 4
     points = [t["values"] for t in sweep["trials"]]
     beaten = [any(all(a >= b for a, b in zip(q, p, strict=True)) and q != p for q in points) for p in points]
-    assert [i for i in range(3) if not beaten[i]] == sorted(sweep["best"])
+    assert [i for i in range(4) if not beaten[i]] == sorted(sweep["best"])

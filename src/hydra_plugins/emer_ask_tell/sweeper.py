@@ -42,7 +42,7 @@ class AskTellSweeper(Sweeper):
         population: trials per generation of ``nsga2``.
         batch: jobs handed to the launcher at a time; more than 1 pays with a parallel launcher.
         seed: of the sampler.
-        params: config key -> {low, high, log, step, int} or {choices}.
+        params: config key -> {low, high, log, step, int} or {choices}; null takes a preset one out.
     """
 
     def __init__(
@@ -72,9 +72,8 @@ class AskTellSweeper(Sweeper):
             raise EmerError("hydra.sweeper.params is empty: there is nothing to search")
         self.population = population
         self.algorithm, self.n_trials, self.batch, self.seed = algorithm, n_trials, batch, seed
-        self.space = {
-            key: distribution(key, OmegaConf.to_container(OmegaConf.create(spec))) for key, spec in params.items()
-        }
+        given = {key: spec for key, spec in params.items() if spec is not None}
+        self.space = {key: distribution(key, OmegaConf.to_container(OmegaConf.create(v))) for key, v in given.items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.job_config = config
