@@ -1,6 +1,6 @@
 """Tables of the main job from its runs: metrics over seeds, and how far each network is from its optimum.
 
-    python experiments/main_job/table.py outputs/multirun/<sweep> [...] > experiments/main_job/results.md
+    python experiments/main_job/table.py outputs/multirun/<sweep> [...]     writes results.md and runs.csv
 
 The gap compares the prior loss at equal weights on held-out requests with the least that any scores could reach
 there, one free score per candidate, found by gradient descent (the problem is convex). It says whether the network
@@ -10,21 +10,20 @@ is trained, whatever the metrics say.
 from __future__ import annotations
 
 import argparse
-import json
-import re
-from collections import defaultdict
+import csv
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
 from emer.data.splits import read_splits
+from emer.files import atomic_path, write_text
 from emer.jobs.app import register
-from emer.jobs.evaluate import best_checkpoint
 from emer.jobs.prepare import prepare_data
-from emer.jobs.train import build_datamodule, build_module
+from emer.jobs.train import best_checkpoint, build_datamodule, build_module
 from emer.labels import method_label
 from emer.losses.pairwise import pairwise_logistic_loss
 from emer.requests import RequestBatch
@@ -37,13 +36,13 @@ METRICS = ("pxtr_gauc/mean", "iput_gauc/mean", "label_gauc/mean", "label_gauc/cl
 METRICS += ("label_gauc/like", "label_auc/sum")
 
 
-def interval(values: list[float]) -> str:
+def interval(values: list[float], digits: int = 4) -> str:
     """Mean and 95 % t interval over seeds."""
     mean = np.mean(values)
     if len(values) < 2:
-        return f"{mean:.4f}"
+        return f"{mean:.{digits}f}"
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean:.4f} ± {half:.4f}"
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
 def prior_loss(scores: torch.Tensor, batch: RequestBatch, iput: bool) -> torch.Tensor:
@@ -91,33 +90,41 @@ def gap(folder: RunFolder) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweeps", nargs="+", type=Path, help="folders that hold run folders")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where results.md and runs.csv go")
+    arguments = parser.parse_args()
     register()
-    runs: dict[str, list[RunFolder]] = defaultdict(list)
-    for sweep in parser.parse_args().sweeps:
-        for status in sorted(sweep.glob("*/status.json")):
-            folder = RunFolder(status.parent)
-            if folder.status().get("status") == "finished":
-                cfg = folder.load_config()
-                label = f"{method_label(cfg.method)} on {cfg.data.name}"
-                if "tuner" in cfg.method:
-                    label += f" ({cfg.method.tuner.objective}, {cfg.method.tuner.n_trials} trials)"
-                runs[label].append(folder)
-    print("| method | seeds | " + " | ".join(METRICS) + " | prior loss above optimum |")
-    print("|" + "---|" * (len(METRICS) + 3))
-    random: dict[str, float] = {}
-    for label, folders in runs.items():
-        values: dict[str, list[float]] = defaultdict(list)
-        for folder in folders:
-            metrics = json.loads((folder.path / "metrics.json").read_text())
-            for name in METRICS:
-                if metrics.get(f"test/{name}") is not None:
-                    values[name].append(metrics[f"test/{name}"])
-                    random[name] = metrics[f"test/random/{name}"]
-        gaps = [g for g in map(gap, folders) if g is not None]
-        cells = [interval(values[name]) if values[name] else "-" for name in METRICS]
-        shown = re.sub(r"(\d\.\d+)", lambda m: f"{float(m.group()) * 100:.2f} %", interval(gaps)) if gaps else "-"
-        print(f"| {label} | {len(folders)} | " + " | ".join(cells) + f" | {shown} |")
-    print("| random | - | " + " | ".join(f"{random[name]:.4f}" for name in METRICS if name in random) + " | - |")
+    runs = [row_of(RunFolder(p.parent)) for sweep in arguments.sweeps for p in sorted(sweep.glob("*/status.json"))]
+    write_csv(arguments.out / "runs.csv", runs)
+    lines = ["| method | seeds | " + " | ".join(METRICS) + " | prior loss above optimum |"]
+    lines.append("|" + "---|" * (len(METRICS) + 3))
+    for label in dict.fromkeys(row["method"] for row in runs):
+        rows = [row for row in runs if row["method"] == label]
+        cells = [interval([row[name] for row in rows if row[name] is not None]) for name in METRICS]
+        gaps = [100 * row["gap"] for row in rows if row["gap"] is not None]
+        cells.append(f"{interval(gaps, 2)} %" if gaps else "-")
+        lines.append(f"| {label} | {len(rows)} | " + " | ".join(cells) + " |")
+    lines.append("| random | - | " + " | ".join(f"{runs[0]['random/' + name]:.4f}" for name in METRICS) + " | - |")
+    write_text(arguments.out / "results.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def row_of(folder: RunFolder) -> dict[str, Any]:
+    """One run: what it was, its metrics, its gap."""
+    cfg, metrics = folder.load_config(), folder.read("metrics.json")
+    label = method_label(cfg.method)
+    if "tuner" in cfg.method:
+        label += f" ({cfg.method.tuner.objective}, {cfg.method.tuner.n_trials} trials)"
+    row: dict[str, Any] = {"method": label, "data": cfg.data.name, "seed": cfg.seed, "identity": cfg.run.identity}
+    row |= {"status": folder.status()["status"], "gap": gap(folder)}
+    row |= {name: metrics[f"test/{name}"] for name in METRICS}
+    return row | {f"random/{name}": metrics[f"test/random/{name}"] for name in METRICS}
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

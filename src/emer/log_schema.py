@@ -205,5 +205,7 @@ def _check_names(kind: str, names: tuple[str, ...]) -> None:
             raise DataError(f"the schema's {kind} {name!r} is not a name of letters, digits and _")
         if name == "id" and kind in ("user category", "item category"):
             raise DataError(f"the schema's {kind} 'id' would be the column {kind.split()[0]}_id; rename it")
+        if name in ("mean", "sum") and kind in ("objective", "feedback"):
+            raise DataError(f"the schema's {kind} {name!r} would be taken for the metrics' own {name}; rename it")
         if names.count(name) > 1:
             raise DataError(f"the schema names the {kind} {name} more than once")

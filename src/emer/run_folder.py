@@ -33,6 +33,9 @@ _PACKAGES = (
 )
 
 
+RESULTS = ("metrics.json", "metrics.csv", "per_request.parquet", "comparison.json", "validation.json", "timing.json")
+
+
 class RunFolder:
     """Reads and writes the files of one run.
 
@@ -59,9 +62,12 @@ class RunFolder:
     def best_checkpoint(self) -> Path:
         return self.checkpoints / "best.ckpt"
 
-    def start(self, cfg: DictConfig) -> None:
-        """Write config, environment and the status ``running``."""
+    def start(self, cfg: DictConfig, keep: bool = False) -> None:
+        """Write config, environment and the status ``running``; unless ``keep``, remove an older run's results."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if not keep:
+            for name in RESULTS:
+                (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_json(self.path / "environment.json", environment())
         about = {"label": run_label(cfg), "identity": cfg.run.identity, "seed": cfg.seed}

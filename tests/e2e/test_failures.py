@@ -25,7 +25,11 @@ pytestmark = pytest.mark.e2e
         (["method.objective.posterior=false", "method.objective.prior=false"], "neither posterior nor prior"),
         (["baselines.objective=auc"], "baselines.objective is 'auc'"),
         (["optimized_metric=val/nothing"], "optimized_metric names val/nothing"),
-        (["loader.batch_size=0"], "the batch size is 0"),
+        (["loader.batch_size=0"], "loader.batch_size is 0"),
+        (["baselines.trials=0"], "baselines.trials is 0"),
+        (["method.model.layers=0"], "model.layers is 0"),
+        (["method.objective.posterior_scope=session"], "needs loader.shuffle=false"),
+        (["trainer.precision=64-true"], "trainer.precision is 64-true"),
     ],
 )
 def test_a_failure_is_one_message(arguments, message, run, tmp_path) -> None:
@@ -38,6 +42,31 @@ def test_a_failure_is_one_message(arguments, message, run, tmp_path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
     for status in tmp_path.glob("outputs/train/*/status.json"):
         assert read(status)["status"] == "failed"
+    assert not list(tmp_path.glob("outputs/train/*/metrics.json")) or "optimized_metric" in message
+
+
+def test_a_damaged_checkpoint_is_named(run, tmp_path) -> None:
+    folder = run("train", *TINY, "trainer.max_epochs=1", "logger=none", "baselines.fusion_formula=false").folder
+    for name in ("best", "last"):
+        path = folder / "checkpoints" / f"{name}.ckpt"
+        path.write_bytes(path.read_bytes()[:5000])
+    done = run("evaluate", f"run={folder}", "checkpoint=last")
+    assert done.status == 1
+    assert f"checkpoint: {folder / 'checkpoints' / 'last.ckpt'} is damaged" in done.err
+    (folder / "status.json").write_text((folder / "status.json").read_text().replace("finished", "failed"))
+    done = run(
+        "train", *TINY, "trainer.max_epochs=1", "logger=none", "baselines.fusion_formula=false", "ckpt_path=auto"
+    )
+    assert "last.ckpt is damaged" in done.err
+
+
+def test_a_refused_resume_leaves_the_old_run_as_it_was(run, tmp_path) -> None:
+    settings = [*TINY, "trainer.max_epochs=1", "logger=none", "baselines.fusion_formula=false"]
+    folder = run("train", *settings, f"hydra.run.dir={tmp_path / 'here'}").folder
+    before = {name: (folder / name).read_bytes() for name in ("config.yaml", "status.json", "metrics.json")}
+    done = run("train", *settings, f"hydra.run.dir={folder}", "seed=2", "ckpt_path=auto")
+    assert "was made with other settings" in done.err
+    assert {name: (folder / name).read_bytes() for name in before} == before
 
 
 def test_evaluate_wants_a_run_folder(run, tmp_path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from .conftest import ROOT, TINY, read
 
@@ -38,6 +39,7 @@ def test_a_run_leaves_everything_and_evaluates_to_the_same(run) -> None:
     assert values.num_rows == 101
     weight, value = values["n_candidates"].to_numpy(), values["pxtr_gauc/pltr"].to_numpy()
     assert metrics["test/pxtr_gauc/pltr"] == pytest.approx((weight * value).sum() / weight.sum(), abs=1e-12)
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)["epoch"] == 2
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,6 +63,7 @@ def run(job: Job, config_name: str, arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     failures: list[Exception] = []
+    _terminate_like_ctrl_c()
 
     def task(cfg: DictConfig) -> Any:
         try:
@@ -93,6 +96,16 @@ def run(job: Job, config_name: str, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _terminate_like_ctrl_c() -> None:
+    """Let SIGTERM end a job as Ctrl-C does: what is half-written is removed, and the status says interrupted."""
+
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
 def with_run(cfg: DictConfig) -> DictConfig:
     """The config with its ``run`` node filled in and everything resolved, so that it means the same anywhere."""
     hydra_config = HydraConfig.get()
@@ -110,8 +123,11 @@ def with_run(cfg: DictConfig) -> DictConfig:
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
     """One short message: what was wrong and what to do."""
-    if isinstance(error, EmerError):
-        return str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, EmerError):
+            return str(cause)
+        cause = cause.__cause__
     refused = _refused_ablation(arguments)
     if refused is not None:
         return refused

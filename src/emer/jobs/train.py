@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -30,9 +30,9 @@ from emer.training.baselines import evaluate_fusion_formula
 from emer.training.callbacks import MetricsCsv, RanksAgree
 from emer.training.evaluated_module import EvaluatedModule
 from emer.training.loggers import define_summaries
+from emer.training.pair_objective import TuningObjective
 
-_OF_LOADING = ("state_dict", "PytorchStreamReader", "checkpoint", "zip archive", "loops", "callbacks")
-"""Words by which an error of loading a checkpoint is told from one of training."""
+_PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 
 
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
@@ -51,6 +51,8 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     else:
         if not is_rank() and folder.is_alive():
             raise EmerError(f"another process is at work in {folder.path}; wait for it or use another folder")
+        check_settings(cfg)
+        resume_from(cfg, folder)  # refused before anything of an older run is touched
         with keep_status(folder, cfg):
             if process_count(cfg.trainer) > 1 and not is_rank():
                 prepare_data(cfg)
@@ -63,13 +65,41 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     return optimized_value(cfg, folder)
 
 
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse what would fail, or mislead, only after training.
+
+    Raises:
+        EmerError: naming the setting.
+    """
+    if str(cfg.trainer.precision) not in _PRECISIONS:
+        allowed = ", ".join(_PRECISIONS)
+        raise EmerError(
+            f"trainer.precision is {cfg.trainer.precision}; pxtrs need float32, so it must be one of {allowed}"
+        )
+    if cfg.baselines.objective not in get_args(TuningObjective):
+        known = ", ".join(get_args(TuningObjective))
+        raise EmerError(f"baselines.objective is {cfg.baselines.objective!r}; it must be one of {known}")
+    for key in ("baselines.trials", "patience", "metrics.top_k", "loader.batch_size", "loader.eval_batch_size"):
+        if int(OmegaConf.select(cfg, key)) < 1:
+            raise EmerError(f"{key} is {OmegaConf.select(cfg, key)}; it must be at least 1")
+    if cfg.num_threads is not None and int(cfg.num_threads) < 1:
+        raise EmerError(f"num_threads is {cfg.num_threads}; it must be at least 1, or null")
+    if not 0 <= int(cfg.seed) < 2**32:
+        raise EmerError(f"seed is {cfg.seed}; it must be in 0 .. 4294967295")
+    session = OmegaConf.select(cfg, "method.objective.posterior_scope") == "session"
+    if session and cfg.loader.shuffle:
+        raise EmerError(
+            "method.objective.posterior_scope=session needs loader.shuffle=false: sessions stay together in time"
+        )
+
+
 @contextmanager
 def keep_status(folder: RunFolder, cfg: DictConfig) -> Iterator[None]:
     """Write the run's start, and how it ended, into ``status.json``; the first rank alone does."""
     if not is_first_rank():
         yield
         return
-    folder.start(cfg)
+    folder.start(cfg, keep=cfg.ckpt_path is not None)
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -154,9 +184,8 @@ def fit(
     if trainer.is_global_zero:
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         rows = next((c.rows for c in callbacks if isinstance(c, MetricsCsv)), [])
-        monitored = [row for row in rows if cfg.monitor in row]
-        choose = min if cfg.monitor_mode == "min" else max
-        best = choose(monitored, key=lambda row: row[cfg.monitor]) if monitored else (rows or [{}])[-1]
+        epoch = torch.load(best_checkpoint(folder), map_location="cpu", weights_only=False)["epoch"]
+        best = next((row for row in rows if row["epoch"] == epoch), {})
         write_json(folder.path / "validation.json", best)
 
 
@@ -191,15 +220,21 @@ def readable(checkpoint: Path | None, key: str) -> Iterator[None]:
     Raises:
         EmerError: the file is damaged, or is of another model or log.
     """
+    if checkpoint is not None:
+        try:
+            content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+            sound = isinstance(content, dict) and "state_dict" in content
+        except Exception as error:  # a damaged pickle can raise anything
+            raise EmerError(f"{key}: {checkpoint} is damaged or no checkpoint ({type(error).__name__})") from error
+        if not sound:
+            raise EmerError(f"{key}: {checkpoint} is no checkpoint of this project")
     try:
         yield
-    except (UnpicklingError, EOFError) as error:
-        raise EmerError(f"{key}: {checkpoint} is damaged or no checkpoint ({error})") from error
     except (RuntimeError, KeyError) as error:
-        if checkpoint is None or not any(word in str(error) for word in _OF_LOADING):
+        if checkpoint is None or "state_dict" not in str(error):
             raise
         first = str(error).strip().splitlines()[0]
-        raise EmerError(f"{key}: {checkpoint} is damaged, or does not fit this model and log ({first})") from error
+        raise EmerError(f"{key}: {checkpoint} does not fit this model and log ({first})") from error
 
 
 def best_checkpoint(folder: RunFolder) -> Path:

@@ -88,7 +88,7 @@ class EmerRanker(nn.Module):
         use_pxtr, use_rank: feed the pxtr values, feed the NormalizedRanks.
 
     Raises:
-        ValueError: ``width`` is not a multiple of ``heads``, or nothing is left as input.
+        ValueError: a size is below 1, ``width`` is not a multiple of ``heads``, or nothing is left as input.
     """
 
     def __init__(
@@ -107,6 +107,12 @@ class EmerRanker(nn.Module):
         use_rank: bool = True,
     ) -> None:
         super().__init__()
+        sizes = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward, "head_width": head_width}
+        for name, size in {**sizes, "embedding_width": embedding_width}.items():
+            if size < 1:
+                raise ValueError(f"model.{name} is {size}; it must be at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"model.dropout is {dropout}; it must be in [0, 1)")
         if width % heads:
             raise ValueError(f"model.width ({width}) must be a multiple of model.heads ({heads})")
         self.comparison = comparison

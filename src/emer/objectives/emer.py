@@ -105,6 +105,11 @@ class EmerObjective(nn.Module):
         ):
             if value not in allowed:
                 raise EmerError(f"method.objective.{key} is {value!r}; it must be one of {', '.join(allowed)}")
+        for key, weight in (("posterior_weight", posterior_weight), ("prior_weight", prior_weight)):
+            if weight < 0:
+                raise EmerError(f"method.objective.{key} is {weight}; it must not be negative")
+        if session_minutes < 0:
+            raise EmerError(f"method.objective.session_minutes is {session_minutes}; it must not be negative")
         if evaluator_k < 1:
             raise EmerError(f"method.objective.evaluator_k is {evaluator_k}; it must be at least 1")
         if weight_clip is not None and weight_clip < 1:

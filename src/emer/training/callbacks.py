@@ -101,7 +101,7 @@ class StopEarly(EarlyStopping):
     """Lightning's early stopping, which a run that was killed after it had stopped still obeys."""
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.wait_count >= self.patience:
+        if self.wait_count >= max(1, self.patience):
             trainer.should_stop = True
 
 

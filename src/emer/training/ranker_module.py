@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from emer.errors import EmerError
 from emer.models.fusion import FusionFormula
 from emer.objectives.base import Objective
 from emer.requests import RequestBatch, Schema
@@ -31,6 +32,9 @@ class RankerModule(EvaluatedModule):
         warmup_steps: optimiser steps of linear warm-up.
         final_lr_factor: the cosine schedule ends at this fraction of the learning rate; 1 keeps it constant.
         top_k: length of the list in DCG@k and the like.
+
+    Raises:
+        EmerError: the schedule is out of range.
     """
 
     def __init__(
@@ -46,6 +50,10 @@ class RankerModule(EvaluatedModule):
         top_k: int = 10,
     ) -> None:
         super().__init__(schema, top_k=top_k)
+        if warmup_steps < 0:
+            raise EmerError(f"method.schedule.warmup_steps is {warmup_steps}; it must be 0 or more")
+        if not 0 <= final_lr_factor <= 1:
+            raise EmerError(f"method.schedule.final_lr_factor is {final_lr_factor}; it must be in [0, 1]")
         self.model = model(schema)
         self.objective = objective
         self.optimizer_factory = optimizer
