@@ -16,7 +16,7 @@ from rich.table import Table
 
 from emer.files import atomic_path, write_json
 from emer.metrics.intervals import Interval, metric_difference, metric_interval
-from emer.metrics.summary import GAUC_WEIGHT, IDENTITY
+from emer.metrics.summary import GAUC_WEIGHT, IDENTITY, MIN_REQUESTS
 from emer.requests import Schema
 
 PerRequest = Mapping[str, np.ndarray]
@@ -106,7 +106,7 @@ def print_table(
             table.add_section()
             table.add_row(f"[bold]{_FAMILIES[head]}[/bold]")
             family = head
-        star = " *" if member in noisy else ""
+        star = " *" if member in noisy or row["method"]["users"] < MIN_REQUESTS else ""
         starred |= bool(star)
         cells = [f"  {member}{star}", _number(row["method"]["estimate"])]
         for baseline in baselines:
@@ -114,7 +114,7 @@ def print_table(
         table.add_row(*cells, _number(row["random"]))
     console.print(table)
     if starred:
-        console.print("* too few positives in this log: the figure is noise", style="dim")
+        console.print("* too few users or positives in this log: the figure is noise", style="dim")
 
 
 def _number(value: float | None) -> str:
