@@ -81,7 +81,7 @@ def test_splits_have_their_sizes_and_follow_in_time(log):
     assert (np.diff(time) >= 0).all()
     assert time[-1] - time[0] > 2 * 86_400_000
     ids = np.concatenate([log[s].request_id for s in SPLITS])
-    assert np.array_equal(ids, np.arange(7500))
+    assert np.array_equal(ids, np.arange(9000))
 
 
 def test_exactly_64_distinct_candidates(whole):

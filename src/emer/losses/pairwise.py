@@ -112,7 +112,8 @@ def _mean_pair_loss(s: Tensor, ranks: Tensor, where: Tensor, ties: Ties) -> Tens
     else:
         pairs = pair_count(ranks, where)
         double_sum = double_sum - _tied_sum(difference, soft, ranks, both, where, pairs)
-    return double_sum / (2 * pairs.clamp(min=1))
+    # Without a pair the sums cancel only up to rounding.
+    return (double_sum / (2 * pairs.clamp(min=1))).masked_fill(pairs == 0, 0)
 
 
 def _tied_sum(difference: Tensor, soft: Tensor, ranks: Tensor, both: Tensor, where: Tensor, pairs: Tensor) -> Tensor:
