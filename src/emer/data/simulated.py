@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from emer.data.cache import build_once, config_hash
+from emer.data.metadata import SPLITS
 from emer.data.parquet import write_requests
 from emer.data.table import RequestTable
 from emer.errors import EmerError
@@ -23,8 +24,6 @@ from emer.world.population import ACTIVITY_LEVELS, World, build_world
 from emer.world.pxtr import PxtrStage
 from emer.world.responses import FEEDBACK, INTERACTIONS, OBJECTIVES
 from emer.world.walk import DAY_MS, Served, walk_days
-
-SPLITS = ("train", "validation", "test")
 
 _VERSION = 1
 """Part of the cache key: raise it whenever the code would generate another log from the same settings."""
