@@ -28,6 +28,15 @@ def rank_gap(values: Tensor, where: Tensor) -> Tensor:
     Returns:
         (B, N, K) int32, 0 on padding.
     """
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        # Here, since importing Numba takes seconds. About 10 times as fast as the sorts below.
+        from emer.kernels.sorting import rank_gaps
+
+        B, N, K = values.shape
+        rows = values.detach().transpose(1, 2).reshape(B * K, N).contiguous()
+        valid = where.unsqueeze(1).expand(B, K, N).reshape(B * K, N)
+        gaps = rank_gaps(rows.numpy(), valid.contiguous().numpy())
+        return torch.from_numpy(gaps).view(B, K, N).transpose(1, 2).contiguous()
     filled = values.masked_fill(~where.unsqueeze(-1), torch.inf).transpose(1, 2).contiguous()  # (B, K, N)
     ordered = filled.sort(dim=-1).values
     smaller = torch.searchsorted(ordered, filled)

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emer.losses.pairwise import pair_count, pairwise_logistic_loss
+from emer.losses.pairwise import Method, pair_count, pairwise_logistic, pairwise_logistic_loss
 from emer.ranking import rank_gap
+
+METHODS: tuple[Method, ...] = ("kernel", "near_linear", "tiled", "dense")
 
 
 def softplus(x: float) -> float:
@@ -61,12 +63,20 @@ def test_ties_by_hand() -> None:
     assert half == pytest.approx((ordered + tied) / 3, rel=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ties", ["exclude", "half"])
-def test_equals_brute_force_in_value_and_gradient(ties: str) -> None:
+def test_equals_brute_force_in_value_and_gradient(ties: str, method: Method) -> None:
     s, t, where = example()
-    ours = pairwise_logistic_loss(s, t, where=where, ties=ties, reduction="per_objective")  # type: ignore[arg-type]
+    ours = pairwise_logistic_loss(
+        s,
+        t,
+        where=where,
+        ties=ties,  # type: ignore[arg-type]
+        reduction="per_objective",
+        method=method,
+    )
     oracle = brute_force(s, t, where, ties)
-    torch.testing.assert_close(ours, oracle, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours, oracle, rtol=1e-11, atol=1e-14)
     weight = torch.rand(ours.shape, dtype=torch.float64)
     (ours_gradient,) = torch.autograd.grad((ours * weight).sum(), s)
     (oracle_gradient,) = torch.autograd.grad((oracle * weight).sum(), s)
@@ -97,9 +107,10 @@ def test_swapping_a_misordered_pair_lowers_the_loss() -> None:
     assert right < wrong
 
 
-def test_tied_targets_give_no_gradient() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_tied_targets_give_no_gradient(method: Method) -> None:
     s = torch.randn(2, 6, requires_grad=True)
-    loss = pairwise_logistic_loss(s, torch.full((2, 6, 3), 0.25))
+    loss = pairwise_logistic_loss(s, torch.full((2, 6, 3), 0.25), method=method)
     loss.backward()
     assert loss.item() == 0
     assert s.grad is not None
@@ -115,12 +126,18 @@ def test_mask_is_deletion(ties: str) -> None:
     torch.testing.assert_close(masked, deleted)
 
 
-def test_what_stands_on_padding_is_not_read() -> None:
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("filler", [1e30, math.inf, -math.inf, math.nan])
+def test_what_stands_on_padding_is_not_read(filler: float, method: Method) -> None:
     s, t, where = example()
-    before = pairwise_logistic_loss(s, t, where=where)
-    noisy = torch.where(where, s, 1e30)
-    after = pairwise_logistic_loss(noisy, torch.where(where.unsqueeze(-1), t, -5.0), where=where)
+    before = pairwise_logistic_loss(s, t, where=where, method=method)
+    noisy = torch.where(where, s, filler).detach().requires_grad_()
+    after = pairwise_logistic_loss(noisy, torch.where(where.unsqueeze(-1), t, filler), where=where, method=method)
     torch.testing.assert_close(before, after)
+    (gradient,) = torch.autograd.grad(before, s)
+    (noisy_gradient,) = torch.autograd.grad(after, noisy)
+    torch.testing.assert_close(gradient, noisy_gradient)
+    assert (noisy_gradient[~where] == 0).all()
 
 
 def test_permutation_and_repetition() -> None:
@@ -140,24 +157,16 @@ def test_stored_ranks_stand_for_targets() -> None:
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kept", [0, 1])
-def test_a_request_without_a_pair_is_zero(kept: int) -> None:
+def test_a_request_without_a_pair_is_zero(kept: int, method: Method) -> None:
     s = torch.randn(1, 5, requires_grad=True)
     where = torch.arange(5).unsqueeze(0) < kept
-    loss = pairwise_logistic_loss(s, torch.rand(1, 5, 2), where=where)
+    loss = pairwise_logistic_loss(s, torch.rand(1, 5, 2), where=where, method=method)
     loss.backward()
     assert loss.item() == 0
     assert s.grad is not None
     assert torch.equal(s.grad, torch.zeros_like(s))
-
-
-@pytest.mark.parametrize("scores", [torch.zeros(1, 50), 1e4 * torch.randn(1, 50), 1e3 + torch.randn(1, 50)])
-def test_float32_is_accurate_for_any_scores(scores: Tensor) -> None:
-    t = torch.rand(1, 50, 3)
-    where = torch.ones(1, 50, dtype=torch.bool)
-    ours = pairwise_logistic_loss(scores, t, reduction="per_objective")
-    oracle = brute_force(scores, t, where, "exclude")
-    torch.testing.assert_close(ours.double(), oracle, rtol=1e-5, atol=1e-6)
 
 
 def test_agreeing_scores_at_a_large_scale_do_not_cancel() -> None:
@@ -174,9 +183,89 @@ def test_bfloat16_scores_are_computed_in_float32() -> None:
     torch.testing.assert_close(loss, pairwise_logistic_loss(s.float(), t))
 
 
-def test_gradcheck() -> None:
-    s, t, where = example(B=2, N=5)
-    assert torch.autograd.gradcheck(lambda x: pairwise_logistic_loss(x, t, where=where, reduction="none"), s)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("ties", ["exclude", "half"])
+@pytest.mark.parametrize("tied_scores", [False, True])
+def test_gradcheck(method: Method, ties: str, tied_scores: bool) -> None:
+    """Tied scores too: their value is where a kernel without psi(0) = 1/2 would have a kink."""
+    s, t, where = example(B=2, N=7)
+    if tied_scores:
+        s = s.detach().round().requires_grad_()
+    weights = torch.rand(2, 4, dtype=torch.float64, requires_grad=True)
+
+    def loss(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        both = pairwise_logistic(x, t, weights=w, where=where, ties=ties, method=method)  # type: ignore[arg-type]
+        return both.loss, both.per_objective
+
+    assert torch.autograd.gradcheck(loss, (s, weights))
+
+
+def test_loss_and_objectives_from_one_pass() -> None:
+    s, t, where = example()
+    weights = torch.rand(3, 4, dtype=torch.float64)
+    loss, per_objective = pairwise_logistic(s, t, weights=weights, where=where)
+    torch.testing.assert_close(per_objective, pairwise_logistic_loss(s, t, where=where, reduction="per_objective"))
+    torch.testing.assert_close(loss, (weights * per_objective).mean(dim=1))
+
+
+def test_differentiating_twice_raises() -> None:
+    s, t, _ = example()
+    (gradient,) = torch.autograd.grad(pairwise_logistic_loss(s, t).square(), s, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_ranks_that_are_none_are_refused() -> None:
+    s, t, where = example()
+    ranks = rank_gap(t, where)
+    for method in METHODS:
+        with pytest.raises(ValueError, match="ranks of request 1 are not rank gaps over its valid candidates"):
+            pairwise_logistic_loss(s, None, ranks=ranks * torch.tensor([1, 3, 1]).view(-1, 1, 1), method=method)
+    with pytest.raises(ValueError, match="rank gaps are integers"):
+        pairwise_logistic_loss(s, None, ranks=ranks.float())
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    g = torch.Generator().manual_seed(3)
+    s, t = torch.randn(64, 400, generator=g), torch.rand(64, 400, 3, generator=g)
+    results = []
+    for threads in (1, 2, 1):
+        torch.set_num_threads(threads)
+        x = s.clone().requires_grad_()
+        loss = pairwise_logistic_loss(x, t)
+        loss.backward()
+        assert x.grad is not None
+        results.append((loss.detach(), x.grad))
+    for loss, gradient in results[1:]:
+        assert torch.equal(loss, results[0][0])
+        assert torch.equal(gradient, results[0][1])
+
+
+@pytest.mark.slow  # imports the compiler
+def test_under_torch_compile() -> None:
+    t = torch.rand(2, 30, 3)
+    layer = torch.nn.Linear(4, 1)
+    x = torch.randn(2, 30, 4)
+
+    def step(x: Tensor) -> Tensor:
+        return 2 * pairwise_logistic_loss(layer(x).squeeze(-1).tanh(), t)
+
+    expected = step(x)
+    (wanted,) = torch.autograd.grad(expected, layer.weight)
+    compiled = torch.compile(step, backend="aot_eager")(x)
+    (found,) = torch.autograd.grad(compiled, layer.weight)
+    torch.testing.assert_close(compiled, expected)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_autocast_computes_in_float32() -> None:
+    s, t, _ = example()
+    s32 = s.detach().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for method in METHODS:
+            loss = pairwise_logistic_loss(s32, t.float(), method=method)
+            assert loss.dtype == torch.float32
+            torch.testing.assert_close(loss, pairwise_logistic_loss(s, t).detach().float())
 
 
 def test_wrong_options_are_refused() -> None:
@@ -187,6 +276,12 @@ def test_wrong_options_are_refused() -> None:
         pairwise_logistic_loss(s, torch.rand(1, 3, 1), reduction="sum")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="targets or their ranks"):
         pairwise_logistic_loss(s, None)
+    with pytest.raises(ValueError, match="method must be one of auto, kernel"):
+        pairwise_logistic_loss(s, torch.rand(1, 3, 1), method="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="runs on the CPU"):
+        pairwise_logistic_loss(s.to("meta"), None, ranks=torch.zeros(1, 3, 1, dtype=torch.int32), method="kernel")
+    with pytest.raises(ValueError, match="where must be bool"):
+        pairwise_logistic_loss(s, torch.rand(1, 3, 1), where=torch.ones(1, 3))
 
 
 def test_pair_count_by_hand() -> None:

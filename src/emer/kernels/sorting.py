@@ -21,8 +21,8 @@ def sorted_positions(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray,
         where: (B, N) bool, C-contiguous.
 
     Returns:
-        (order, count): order (B, N) int64, of which ``order[b, :count[b]] & LOW_BITS`` are the positions of the
-        valid elements and the rest is not to be read; count (B,) int64.
+        (order, count): order (B, N) int64, ``order & LOW_BITS`` being positions, those of invalid elements last;
+        count (B,) int64, number of valid elements.
     """
     if values.dtype == np.float32:
         packed = np.empty(values.shape, np.int64)
@@ -31,7 +31,7 @@ def sorted_positions(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray,
         packed.sort(axis=-1)
         return packed, count
     order = np.where(where, values, np.inf).argsort(axis=-1, kind="stable")
-    return order, where.sum(axis=-1)
+    return order, where.sum(axis=-1, dtype=np.int64)
 
 
 @compiled
@@ -47,5 +47,37 @@ def _pack(bits, where, packed, count):  # type: ignore[no-untyped-def]
                 packed[b, i] = (key << 32) | i
                 valid += 1
             else:
-                packed[b, i] = np.int64(0x7FFFFFFFFFFFFFFF)
+                packed[b, i] = (np.int64(0x7FFFFFFF) << 32) | i
         count[b] = valid
+
+
+def rank_gaps(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Rank gap of every valid element in its row: #smaller - #larger, ties exact.
+
+    Args:
+        values: (B, N) float32 or float64, C-contiguous, finite where valid.
+        where: (B, N) bool, C-contiguous.
+
+    Returns:
+        (B, N) int32, 0 where not valid.
+    """
+    order, count = sorted_positions(values, where)
+    gaps = np.zeros(values.shape, np.int32)
+    _fill_gaps(values, order, count, gaps)
+    return gaps
+
+
+@compiled
+def _fill_gaps(values, order, count, gaps):  # type: ignore[no-untyped-def]
+    """A tie group in the sorted slots [first, end) has first smaller and n - end larger elements."""
+    for b in range(values.shape[0]):
+        n = count[b]
+        first = 0
+        while first < n:
+            value = values[b, order[b, first] & 0xFFFFFFFF]
+            end = first + 1
+            while end < n and values[b, order[b, end] & 0xFFFFFFFF] == value:
+                end += 1
+            for slot in range(first, end):
+                gaps[b, order[b, slot] & 0xFFFFFFFF] = first + end - n
+            first = end

@@ -8,12 +8,34 @@ too. What has nothing to compare (no pair, one class only) contributes 0, withou
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import functools
+from collections.abc import Callable
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "none", "per_objective"]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
+    """Under ``torch.compile``, run ``function`` as it stands, between graphs.
+
+    ``torch.compiler.disable`` as a decorator would do the same, but imports the compiler with the library, which takes
+    seconds.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return wrapper
 
 
 def check_reduction(reduction: str) -> None:
@@ -26,10 +48,12 @@ def valid_or_all(scores: Tensor, where: Tensor | None) -> Tensor:
     """``where``, or all True in the shape of ``scores``.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or ``where`` is not bool.
     """
     if where is None:
         return torch.ones_like(scores, dtype=torch.bool)
+    if where.dtype != torch.bool:
+        raise ValueError(f"where must be bool, not {where.dtype}")
     if where.shape != scores.shape:
         raise ValueError(f"where has shape {tuple(where.shape)}, the scores have {tuple(scores.shape)}")
     return where
@@ -48,6 +72,12 @@ def at_least_float32(scores: Tensor) -> Tensor:
     return scores if scores.dtype == torch.float64 else scores.float()
 
 
+def as_weights(weights: Tensor | None, scores: Tensor, leading: torch.Size, K: int) -> Tensor:
+    """(B, K) float64 for weights broadcastable to (*leading, K), B being the product of ``leading``; 1 if None."""
+    w = scores.new_ones(K) if weights is None else weights
+    return w.double().expand(*leading, K).reshape(leading.numel(), K)
+
+
 def reduce_objectives(per_objective: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
     """Weigh and average a loss (..., K).
 
@@ -64,3 +94,8 @@ def reduce_objectives(per_objective: Tensor, weights: Tensor | None, reduction: 
         return per_objective
     per_request = per_objective.mean(dim=-1)
     return per_request if reduction == "none" else per_request.mean()
+
+
+def merge_leading(tensor: Tensor, axes: int) -> Tensor:
+    """``tensor`` with all but its last ``axes`` axes merged into one, of length 1 if there are none."""
+    return tensor.unsqueeze(0).flatten(0, tensor.dim() - axes)

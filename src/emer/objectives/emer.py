@@ -11,11 +11,11 @@ from omegaconf import MISSING
 from torch import Tensor, nn
 
 from emer.errors import EmerError
-from emer.losses.pairwise import Ties, pair_count, pairwise_logistic_loss
+from emer.losses.graded import graded_pairwise_terms
+from emer.losses.pairwise import Ties, pairwise_logistic
 from emer.objectives.advantage import Metric, Normalise, Scope, advantage_weights
 from emer.objectives.base import ObjectiveOutput
 from emer.objectives.satisfaction import Level, satisfaction_level
-from emer.ranking import rank_gap
 from emer.requests import RequestBatch, Schema
 
 _MINUTE_MS = 60_000
@@ -169,10 +169,10 @@ class EmerObjective(nn.Module):
             if self.evolve and previous_scores is not None:
                 evolving = self._evolving(scores, previous_scores, targets, batch)
                 weights = weights * evolving
-            per_objective = pairwise_logistic_loss(
-                scores, None, ranks=ranks, where=batch.mask, ties=self.ties, reduction="per_objective"
+            per_request, per_objective = pairwise_logistic(
+                scores, None, weights=weights, ranks=ranks, where=batch.mask, ties=self.ties
             )
-            prior = (weights * per_objective).mean()
+            prior = per_request.mean()
             loss = loss + self.prior_weight * prior
             terms["prior"] = prior.detach()
             for name, value in zip(names, per_objective.detach().mean(dim=0), strict=True):
@@ -212,9 +212,8 @@ class EmerObjective(nn.Module):
         exposed = batch.exposed
         if self.session_ms is not None:
             return _session_posterior(scores, level, batch, self.session_ms)
-        gap = rank_gap(level.unsqueeze(-1), exposed)
-        per_request = pairwise_logistic_loss(scores, None, ranks=gap, where=exposed, reduction="none")
-        with_pair = (pair_count(gap, exposed) > 0).sum()
+        per_request, pairs = graded_pairwise_terms(scores, level, where=exposed)
+        with_pair = (pairs > 0).sum()
         return per_request.sum() / with_pair.clamp(min=1), with_pair
 
 

@@ -1,0 +1,270 @@
+"""The ways to compute the multi-objective pairwise logistic loss; :mod:`emer.losses.pairwise` picks one.
+
+Each takes scores (B, N) in float32 or float64, integer rank gaps (B, N, K), ``where`` (B, N) and weights (B, K)
+float64, and returns (loss, gradient): loss (B, K) float64, the mean over each objective's pairs, 0 without a pair;
+gradient (B, N) in the scores' type, the derivative of sum_k weights[b, k] * loss[b, k], 0 on masked places.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from emer.losses.exponential_sum import PHI, PSI, sums_below
+from emer.ranking import rank_gap
+
+CACHED_TARGETS = 1 << 16
+"""Targets (requests x candidates x objectives) at a time on a CPU: half a megabyte, which its cache holds."""
+
+DEVICE_TARGETS = 1 << 24
+"""The same on other devices."""
+
+DENSE_PAIRS = 1 << 20
+"""Pairs at a time in :func:`dense` when tiled: a few matrices of 8 MB."""
+
+
+def kernel(scores: Tensor, ranks: Tensor, where: Tensor, weights: Tensor, exclude_ties: bool) -> tuple[Tensor, Tensor]:
+    """Compiled, near-linear, on the CPU: O(N log N + N (K + terms)) time per request, O(N) memory per thread."""
+    # Here, since importing Numba takes seconds.
+    import numpy as np
+
+    from emer.kernels.pairs import pairwise_rows
+    from emer.kernels.runtime import run_rows
+    from emer.kernels.sorting import sorted_positions
+
+    s, g, valid, w = (x.contiguous().numpy() for x in (scores, ranks, where, weights))
+    loss = np.empty(w.shape)
+    gradient = np.zeros_like(s)
+    psi, phi = np.array(PSI), np.array(PHI)
+
+    def work(start: int, stop: int) -> None:
+        order, count = sorted_positions(s[start:stop], valid[start:stop])
+        rows = slice(start, stop)
+        wrong = pairwise_rows(
+            0, stop - start, s[rows], order, count, g[rows], w[rows], exclude_ties, psi, phi, loss[rows], gradient[rows]
+        )
+        if wrong >= 0:
+            raise wrong_ranks(start + wrong)
+
+    run_rows(work, len(s), s.size)
+    return torch.from_numpy(loss), torch.from_numpy(gradient)
+
+
+def near_linear(
+    scores: Tensor, ranks: Tensor, where: Tensor, weights: Tensor, exclude_ties: bool
+) -> tuple[Tensor, Tensor]:
+    """The same sums with tensor operations, on any device: O(N log N) time and O(N) memory per request."""
+    N = scores.shape[1]
+    s = scores.masked_fill(~where, 0).double()
+    n = where.sum(dim=1, keepdim=True)
+    order = ascending_order(scores, where)
+    u = s.gather(1, order)
+    place = torch.arange(N, device=s.device)
+    valid = place < n
+    net, soft = net_sums(u, valid)
+    position = torch.empty_like(order).scatter_(1, order, place.expand_as(order))
+    r = ((2 * position - n + 1) * where).double()
+    x = (s - u.gather(1, (n // 2).clamp(max=max(N - 1, 0)))) * where if N else s
+
+    double_sum = 2 * soft.unsqueeze(-1).expand_as(weights).clone()
+    pairs = (n * (n - 1) // 2).double().expand_as(weights).clone()
+    squares = torch.empty_like(weights)
+    for rows, g in _slices(ranks, where):
+        torch.sum(g.square_(), dim=1, out=squares[rows])
+    request, objective = _tied_objectives(squares, n).nonzero(as_tuple=True)
+    groups = None
+    if exclude_ties and len(request):
+        groups = _TieGroups(ranks, order, valid, u, request, objective)
+        pairs[request, objective] -= groups.pairs
+        double_sum[request, objective] -= 2 * groups.soft
+    some = pairs > 0
+    slope = weights / (2 * pairs).clamp(min=1) * some
+    by_place = 2 * slope.sum(dim=1, keepdim=True) * net
+    if groups is not None:
+        change = -2 * slope[groups.request, groups.objective] * groups.net
+        by_place.index_put_((groups.request, groups.place), change, accumulate=True)
+    gradient = by_place.gather(1, position)
+    for rows, g in _slices(ranks, where):
+        # Integers first: they vanish where scores and targets agree.
+        difference = torch.sub(r[rows].unsqueeze(-1), g, out=g)
+        if groups is not None:
+            groups.subtract_ranks(difference, rows.start)
+        double_sum[rows] += torch.bmm(x[rows].unsqueeze(1), difference).squeeze(1)
+        gradient[rows] += torch.bmm(difference, slope[rows].unsqueeze(-1)).squeeze(-1)
+    loss = (double_sum / (2 * pairs).clamp(min=1)).masked_fill(~some, 0)
+    return loss, gradient.masked_fill(~where, 0).to(scores.dtype)
+
+
+def _slices(ranks: Tensor, where: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Some requests at a time: which, and their rank gaps as float64, 0 where masked, in memory that is used again."""
+    B, N, K = ranks.shape
+    limit = CACHED_TARGETS if ranks.device.type == "cpu" else DEVICE_TARGETS
+    step = max(1, limit // max(1, N * K))
+    memory = torch.empty((min(step, B), N, K), dtype=torch.float64, device=ranks.device)
+    masked = None if bool(where.all()) else ~where.unsqueeze(-1)
+    for start in range(0, B, step):
+        rows = slice(start, min(B, start + step))
+        g = memory[: rows.stop - start].copy_(ranks[rows])
+        yield rows, g if masked is None else g.masked_fill_(masked[rows], 0)
+
+
+def _tied_objectives(squares: Tensor, n: Tensor) -> Tensor:
+    """(B, K) bool: whether some of the n (B, 1) valid candidates share their target.
+
+    Args:
+        squares: (B, K) sums of the squared rank gaps. Distinct gaps are n - 1, n - 3 ...; their squares sum to
+            n (n^2 - 1) / 3, and ties make the sum smaller.
+
+    Raises:
+        ValueError: the sum is larger.
+    """
+    distinct = n * (n * n - 1).double() / 3
+    wrong = (squares > distinct).any(dim=1)
+    if bool(wrong.any()):
+        raise wrong_ranks(int(wrong.nonzero()[0]))
+    return squares < distinct
+
+
+class _TieGroups:
+    """The candidates of some (request, objective) that share their target with another, group after group.
+
+    Args:
+        ranks: (B, N, K) rank gaps.
+        order, valid: (B, N) items in ascending order of the scores, and which places hold candidates.
+        u: (B, N) float64 scores in that order.
+        request, objective: (R,) where there are ties.
+
+    Attributes:
+        request, objective, place, item: (T,) whom each member is.
+        r, net: (T,) float64 rank gap, and net sum (:func:`net_sums`), of each inside its group.
+        pairs, soft: (R,) float64 number of tied pairs, and the sum of phi over them.
+    """
+
+    def __init__(
+        self, ranks: Tensor, order: Tensor, valid: Tensor, u: Tensor, request: Tensor, objective: Tensor
+    ) -> None:
+        N = order.shape[1]
+        place = torch.arange(N, device=u.device)
+        g = ranks[request, :, objective].gather(1, order[request]).long()
+        row = torch.arange(len(request), device=u.device).unsqueeze(1)
+        group = (row * (2 * N + 1) + g + N)[valid[request]]
+        shared = torch.bincount(group, minlength=len(request) * (2 * N + 1))[group] > 1
+        place = place.expand(len(request), -1)[valid[request]]
+        key, _ = (group[shared] * N + place[shared]).sort()
+        group = key // N
+        start = torch.cat([group.new_ones(1, dtype=torch.bool), group[1:] != group[:-1]])
+        row, self.place = key // N // (2 * N + 1), key % N
+        self.request, self.objective = request[row], objective[row]
+        self.item = order[self.request, self.place]
+
+        first = start.nonzero().squeeze(1)
+        length = torch.diff(first, append=first.new_tensor([len(key)]))
+        before = torch.arange(len(key), device=u.device) - first.repeat_interleave(length)
+        self.r = (2 * before - length.repeat_interleave(length) + 1).double()
+        x = u[self.request, self.place]
+        decay = torch.exp(torch.diff(x, prepend=x[:1]).neg()).masked_fill(start, 0)
+        below = sums_below(decay)
+        above = sums_below(torch.cat([decay[1:], decay.new_zeros(1)]).flip(0))[0].flip(0)
+        self.net = above - below[0]
+        zeros = x.new_zeros(len(request))
+        self.pairs = zeros.index_add(0, row, before.double())
+        self.soft = zeros.index_add(0, row, below[1])
+
+    def subtract_ranks(self, difference: Tensor, first: int) -> None:
+        """Subtract each member's ``r`` from ``difference`` (b, N, K), which holds the requests from ``first`` on."""
+        ends = torch.searchsorted(self.request, self.request.new_tensor([first, first + len(difference)])).tolist()
+        mine = slice(*ends)
+        difference[self.request[mine] - first, self.item[mine], self.objective[mine]] -= self.r[mine]
+
+
+def net_sums(u: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the pairs of each row of ascending scores.
+
+    Args:
+        u: (B, N) float64, ascending over the valid places, which come first.
+        valid: (B, N) bool.
+
+    Returns:
+        (net, soft): (B, N) sum of psi over the scores above minus that over those below; (B,) sum of phi over pairs.
+    """
+    B, N = u.shape
+    decay = u.new_zeros(2, B, N)
+    decay[0, :, 1:] = torch.exp(u[:, :-1] - u[:, 1:]).masked_fill(~valid[:, 1:], 0)
+    decay[1, :, 1:] = decay[0, :, 1:].flip(1)
+    below, above = sums_below(decay.flatten()).view(2, 2, B, N).unbind(1)
+    return (above[0].flip(1) - below[0]).masked_fill(~valid, 0), below[1].sum(dim=1)
+
+
+def dense(
+    scores: Tensor, ranks: Tensor, where: Tensor, weights: Tensor, exclude_ties: bool, tiled: bool = False
+) -> tuple[Tensor, Tensor]:
+    """All pairs, one matrix for every objective (and one more for each objective with ties), without approximation.
+
+    O(N^2) time; memory too, unless ``tiled``. Meant for short lists and as a reference.
+    """
+    B, N, K = ranks.shape
+    s = scores.masked_fill(~where, 0).double()
+    n = where.sum(dim=1, keepdim=True)
+    r = rank_gap(s.unsqueeze(-1), where)
+    g = ranks.masked_fill(~where.unsqueeze(-1), 0).double()
+    has_ties = _tied_objectives(g.square().sum(dim=1), n).any(dim=0).tolist() if exclude_ties else [False] * K
+    difference = r.double() - g
+    rows = max(1, DENSE_PAIRS // max(1, B * N)) if tiled else max(1, N)
+    pairs, soft, net = torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(g)
+    place = torch.arange(N, device=s.device)
+    for a in range(0, N, rows):
+        mine = slice(a, a + rows)
+        both = where[:, mine, None] & where[:, None] & (place[mine, None] != place)
+        d = s[:, mine, None] - s[:, None]
+        sign = d.sign()
+        phi = torch.log1p(torch.exp(-d.abs())).masked_fill_(~both, 0)
+        psi = (torch.sigmoid(-d.abs()) * sign).masked_fill_(~both, 0)
+        soft += phi.sum(dim=(1, 2)).unsqueeze(-1) / 2
+        net[:, mine] -= psi.sum(dim=2).unsqueeze(-1)
+        pairs += both.sum(dim=(1, 2)).unsqueeze(-1) / 2
+        for k in (k for k in range(K) if has_ties[k]):
+            tied = (ranks[:, mine, None, k] == ranks[:, None, :, k]) & both
+            soft[:, k] -= (phi * tied).sum(dim=(1, 2)) / 2
+            net[:, mine, k] += (psi * tied).sum(dim=2)
+            difference[:, mine, k] -= (sign * tied).sum(dim=2)
+            pairs[:, k] -= tied.sum(dim=(1, 2)) / 2
+    centre = s.sum(dim=1, keepdim=True) / n.clamp(min=1)
+    linear = (difference * (s - centre).unsqueeze(-1)).sum(dim=1)
+    some = pairs > 0
+    slope = weights / (2 * pairs).clamp(min=1) * some
+    loss = ((linear + 2 * soft) / (2 * pairs).clamp(min=1)).masked_fill(~some, 0)
+    gradient = ((difference + 2 * net) * slope.unsqueeze(1)).sum(dim=2)
+    return loss, gradient.masked_fill(~where, 0).to(scores.dtype)
+
+
+def ascending_order(scores: Tensor, where: Tensor) -> Tensor:
+    """(B, N) int64 places of each row's candidates, smallest score first, masked ones last."""
+    s = scores.masked_fill(~where, torch.inf)
+    if s.device.type != "cpu":
+        return s.argsort(dim=1)
+    if s.dtype == torch.float64:
+        return torch.from_numpy(s.numpy().argsort(axis=1))
+    # NumPy sorts integers ten times as fast as torch sorts floats: bits that compare like the float, then its place.
+    bits = s.contiguous().view(torch.int32).long()
+    key = (torch.where(bits < 0, -(1 << 31) - bits, bits) << 32) | torch.arange(s.shape[1])
+    key.numpy().sort(axis=1)
+    return key & 0xFFFFFFFF
+
+
+def wrong_ranks(row: int) -> ValueError:
+    """The error for rank gaps that no targets could have."""
+    return ValueError(
+        f"ranks of request {row} are not rank gaps over its valid candidates; "
+        "compute them with emer.ranking.rank_gap(targets, where), with the same where"
+    )
+
+
+ENGINES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor]]] = {
+    "kernel": kernel,
+    "near_linear": near_linear,
+    "tiled": functools.partial(dense, tiled=True),
+    "dense": dense,
+}

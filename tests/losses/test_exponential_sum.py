@@ -1,0 +1,100 @@
+"""The closed-form exponential sum: its coefficients, its accuracy and its scan."""
+
+from __future__ import annotations
+
+import mpmath
+import pytest
+import torch
+from torch import Tensor
+
+from emer.losses import exponential_sum
+from emer.losses.exponential_sum import PHI, PSI, TERMS, sums_below
+
+
+def coefficients(n: int) -> list[float]:
+    """b_1 .. b_n of the module's equation, in 60 digits."""
+    with mpmath.workdps(60):
+        c = mpmath.cos(mpmath.pi / (2 * n))
+
+        def times_u(p: list[mpmath.mpf]) -> list[mpmath.mpf]:
+            return [
+                -a + (1 + c) * b for a, b in zip([*p, mpmath.mpf(0)], [mpmath.mpf(0), *p], strict=True)
+            ]  # u = -1 + (1 + c) t
+
+        before, chebyshev = [mpmath.mpf(1)], [mpmath.mpf(-1), 1 + c]
+        for _ in range(n - 1):
+            doubled = [2 * x for x in times_u(chebyshev)]
+            padded = before + [mpmath.mpf(0)] * (len(doubled) - len(before))
+            before, chebyshev = chebyshev, [a - b for a, b in zip(doubled, padded, strict=True)]
+        at_minus_one = sum(x * (-1) ** m for m, x in enumerate(chebyshev))
+        one_minus_r = [-x / at_minus_one for x in chebyshev]
+        one_minus_r[0] += 1
+        quotient, remainder = [], mpmath.mpf(0)
+        for x in reversed(one_minus_r):  # division by t + 1 from the highest power down
+            remainder = x - remainder
+            quotient.append(remainder)
+        assert abs(quotient.pop()) < mpmath.mpf(10) ** -50, "1 + t does not divide 1 - R"
+        return [float(x) for x in reversed(quotient)]
+
+
+def test_coefficients_follow_from_the_chebyshev_polynomial() -> None:
+    assert list(PSI) == pytest.approx(coefficients(TERMS), rel=1e-15, abs=0)
+    assert list(PHI) == [b / m for m, b in enumerate(PSI, start=1)]
+
+
+def test_the_published_coefficients_of_eight_terms() -> None:
+    """Guards the recipe above against an error that the table shares."""
+    expected = [0.999998413985, -0.999797354455, 0.995615668992, -0.962483584942]
+    assert coefficients(8)[:4] == pytest.approx(expected, abs=1e-12)
+
+
+def test_relative_error_is_below_the_bound_everywhere() -> None:
+    for x in [mpmath.mpf(i) / 50 for i in range(5000)]:
+        t = mpmath.exp(-x)
+        psi = sum(b * t**m for m, b in enumerate(PSI, start=1))
+        phi = sum(b * t**m for m, b in enumerate(PHI, start=1))
+        assert abs(psi * (1 + t) / t - 1) < 1.3e-12
+        assert abs(phi / mpmath.log1p(t) - 1) < 1.3e-12
+
+
+def test_half_at_distance_zero() -> None:
+    assert sum(PSI) == pytest.approx(1 / 2, abs=1e-15)
+
+
+def brute_force(u: Tensor, segment: Tensor, amount: Tensor) -> Tensor:
+    n = len(u)
+    earlier = (torch.arange(n).unsqueeze(1) > torch.arange(n)) & (segment.unsqueeze(1) == segment)
+    distance = (u.unsqueeze(1) - u).masked_fill(~earlier, 0)
+    psi, phi = torch.sigmoid(-distance), torch.log1p(torch.exp(-distance))
+    return torch.stack([(f * earlier * amount).sum(dim=1) for f in (psi, phi)])
+
+
+@pytest.mark.parametrize("lengths", [[1], [5], [16], [17], [3, 1, 40, 2], [100, 33, 64], [1] * 20])
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 100.0, 1e4])
+def test_scan_equals_all_pairs(lengths: list[int], scale: float) -> None:
+    g = torch.Generator().manual_seed(len(lengths))
+    segment = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    u = torch.cat([(scale * torch.randn(n, generator=g, dtype=torch.float64)).sort().values for n in lengths])
+    start = torch.cat([torch.tensor([True]), segment[1:] != segment[:-1]])
+    decay = torch.exp(-torch.diff(u, prepend=u[:1])).masked_fill(start, 0)
+    ones = torch.ones_like(u)
+    amount = torch.rand(len(u), generator=g, dtype=torch.float64)
+    torch.testing.assert_close(sums_below(decay), brute_force(u, segment, ones), rtol=3e-12, atol=1e-300)
+    torch.testing.assert_close(sums_below(decay, amount), brute_force(u, segment, amount), rtol=3e-12, atol=1e-300)
+
+
+def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    decay = torch.rand(500, generator=g, dtype=torch.float64)
+    decay[torch.randint(0, 500, (30,), generator=g)] = 0
+    decay[0] = 0
+    amount = torch.rand(500, generator=g, dtype=torch.float64)
+    whole = sums_below(decay, amount)
+    monkeypatch.setattr(exponential_sum, "_TILE", 64)
+    assert len(exponential_sum._tiles(decay)) > 3
+    torch.testing.assert_close(sums_below(decay, amount), whole, rtol=1e-14, atol=0)
+
+
+def test_nothing_to_sum() -> None:
+    assert sums_below(torch.zeros(0, dtype=torch.float64)).shape == (2, 0)
+    assert torch.equal(sums_below(torch.zeros(7, dtype=torch.float64)), torch.zeros(2, 7, dtype=torch.float64))
