@@ -1,9 +1,11 @@
 """Pooled AUC against scikit-learn and by hand."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from emer.metrics import auc
 from emer.metrics.auc import pooled_auc
 
 
@@ -35,3 +37,34 @@ def test_one_class_and_no_candidate_are_nan():
     result = pooled_auc(torch.tensor([0.3, 0.1]), labels)
     assert result[:2].isnan().all() and result[2] == 1.0
     assert pooled_auc(torch.empty(0), torch.empty(0, 2)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int64])
+def test_the_kernel_and_torch_count_the_same(dtype):
+    g = torch.Generator().manual_seed(2)
+    scores = torch.randint(-40, 40, (700,), generator=g).to(dtype)
+    labels = torch.rand(700, 3, generator=g) < torch.tensor([0.5, 0.1, 0.0])
+    for ours, theirs in zip(auc._kernel_sums(scores, labels), auc._torch_sums(scores, labels), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("label_type", [torch.bool, torch.uint8, torch.int64, torch.float32])
+def test_any_type_of_label(label_type):
+    scores = torch.tensor([0.1, 0.4, 0.35, 0.8])
+    labels = torch.tensor([[0], [0], [1], [1]]).to(label_type)
+    # 0.35 > 0.1; 0.35 < 0.4; 0.8 is larger than both.
+    assert pooled_auc(scores, labels).item() == 3 / 4
+
+
+def test_neighbouring_doubles_are_not_ties():
+    one = torch.tensor(1.0, dtype=torch.float64)
+    scores = torch.stack([one, torch.nextafter(one, 2 * one)])
+    assert pooled_auc(scores, torch.tensor([[0], [1]])).item() == 1.0
+    assert pooled_auc(torch.tensor([2**62, 2**62 + 1]), torch.tensor([[0], [1]])).item() == 1.0
+
+
+def test_what_has_no_rank_is_refused():
+    with pytest.raises(ValueError, match="NaN at 1"):
+        pooled_auc(torch.tensor([0.0, torch.nan]), torch.ones(2, 1))
+    with pytest.raises(ValueError, match="labels"):
+        pooled_auc(torch.zeros(3), torch.ones(2, 1))

@@ -9,7 +9,7 @@ import torch
 from emer.metrics import floors
 from emer.metrics.auc import pooled_auc
 from emer.metrics.concordance import concordance_auc
-from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k, ndcg_at_k
+from emer.metrics.topk import dcg_at_k, hit_rate_at_k, map_at_k, mean_at_k, ndcg_at_k
 
 ORDERS = torch.tensor(list(itertools.permutations(range(5)))).float()  # every order of 5 candidates
 VALUES = torch.tensor([0.1, 2.0, 0.5, 0.5, 1.2], dtype=torch.float64)
@@ -29,6 +29,7 @@ def test_floors_are_the_mean_over_all_orders(k):
     assert floors.random_mean_at_k(values, where=ALL).item() == pytest.approx(over_orders(mean_at_k, VALUES, k))
     assert floors.random_hit_rate_at_k(k, where=ALL).item() == pytest.approx(over_orders(hit_rate_at_k, VALUES, k))
     assert floors.random_ndcg_at_k(labels, k, where=ALL).item() == pytest.approx(over_orders(ndcg_at_k, LABELS, k))
+    assert floors.random_map_at_k(labels, k, where=ALL).item() == pytest.approx(over_orders(map_at_k, LABELS, k))
 
 
 def test_the_auc_floor_is_the_mean_over_all_orders():
@@ -67,3 +68,12 @@ def test_without_candidates_or_positives_the_floor_is_nan():
     assert floors.random_mean_at_k(VALUES.view(1, 5, 1), where=none).isnan().all()
     assert floors.random_hit_rate_at_k(3, where=none).isnan().all()
     assert floors.random_ndcg_at_k(torch.zeros(1, 5, 2), 3, where=ALL).isnan().all()
+    assert floors.random_map_at_k(torch.zeros(1, 5, 2), 3, where=ALL).isnan().all()
+    assert floors.random_map_at_k(torch.ones(1, 5, 2), 3, where=none).isnan().all()
+
+
+def test_map_floor_of_padded_requests():
+    # One candidate, a positive: AP is 1. Two, one of them positive: 1 or 1/2.
+    labels = torch.tensor([[[1.0], [1.0], [1.0]], [[0.0], [1.0], [1.0]]])
+    where = torch.tensor([[True, False, False], [True, True, False]])
+    assert floors.random_map_at_k(labels, 3, where=where)[:, 0].tolist() == [1.0, (1 + 1 / 2) / 2]

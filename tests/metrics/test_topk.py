@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import dcg_score, ndcg_score
+from sklearn.metrics import average_precision_score, dcg_score, ndcg_score
 
-from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k, ndcg_at_k
+from emer.metrics.topk import dcg_at_k, hit_rate_at_k, map_at_k, mean_at_k, ndcg_at_k
 
 SCORES = torch.tensor([[0.1, 0.9, 0.5, 0.7]])
 VALUES = torch.tensor([[[4.0], [1.0], [3.0], [2.0]]])  # in rank order of the score: 1, 2, 3, 4
-FUNCTIONS = (dcg_at_k, mean_at_k, hit_rate_at_k, ndcg_at_k)
+FUNCTIONS = (dcg_at_k, mean_at_k, hit_rate_at_k, ndcg_at_k, map_at_k)
 
 
 def test_values_by_hand():
@@ -103,3 +103,51 @@ def test_best_order_has_ndcg_and_hit_rate_one():
 def test_an_impossible_k_is_refused(function):
     with pytest.raises(ValueError, match="k is 0"):
         function(SCORES, VALUES, 0)
+
+
+def test_map_by_hand():
+    labels = torch.tensor([[[1.0], [0.0], [1.0], [1.0]]])  # in rank order of the score: 0, 1, 1, 1
+    assert map_at_k(SCORES, labels, 4).item() == pytest.approx((1 / 2 + 2 / 3 + 3 / 4) / 3)
+    # Two places can hold two of the three positives, and hold one.
+    assert map_at_k(SCORES, labels, 2).item() == pytest.approx((1 / 2) / 2)
+    assert map_at_k(SCORES, labels, 1).item() == 0.0
+    where = torch.tensor([[True, True, True, False]])
+    assert map_at_k(SCORES, labels, 2, where=where).item() == pytest.approx((1 / 2) / 2)
+    assert map_at_k(SCORES, labels, 9, where=where).item() == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_map_of_the_whole_list_is_scikit_learns():
+    g = torch.Generator().manual_seed(3)
+    scores, labels = torch.randn(6, 25, generator=g), torch.rand(6, 25, 2, generator=g) < 0.3
+    found = map_at_k(scores, labels.double(), 25)
+    for b in range(6):
+        for m in range(2):
+            expected = average_precision_score(labels[b, :, m].numpy(), scores[b].numpy())
+            assert found[b, m].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_map_without_a_positive_is_nan_and_with_positives_first_is_one():
+    labels = torch.tensor([[[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]])
+    for k in (1, 2, 4):
+        result = map_at_k(SCORES, labels, k)
+        assert result[0, 0].isnan() and result[0, 1] == 1.0
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_padding_and_batch_change_no_bit(function):
+    g = torch.Generator().manual_seed(4)
+    scores, values = torch.randn(5, 40, generator=g), torch.rand(5, 40, 3, generator=g)
+    where = torch.arange(40) < torch.tensor([[40], [31], [7], [3], [1]])
+    together = function(scores, values, 10, where=where)
+    for b in range(5):
+        n = int(where[b].sum())
+        alone = function(scores[b : b + 1, :n], values[b : b + 1, :n], 10)
+        assert torch.equal(alone, together[b : b + 1])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nan_on_padding_is_not_read(function):
+    scores = torch.tensor([[0.3, torch.nan, 0.1]])
+    values = torch.tensor([[[0.2], [torch.nan], [0.7]]])
+    where = torch.tensor([[True, False, True]])
+    assert torch.equal(function(scores, values, 3, where=where), function(scores[:, ::2], values[:, ::2], 3))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k
 from emer.objectives.advantage import advantage_weights
 
 WHERE = torch.ones(1, 3, dtype=torch.bool)
@@ -89,3 +90,20 @@ def test_unknown_options_are_refused(option) -> None:
     s = torch.randn(1, 3)
     with pytest.raises(ValueError, match="must be"):
         advantage_weights(s, s, TARGETS, where=WHERE, **option)
+
+
+@pytest.mark.parametrize(("metric", "function"), [("dcg", dcg_at_k), ("mean", mean_at_k), ("hit_rate", hit_rate_at_k)])
+def test_weights_are_the_ratio_of_the_public_metrics(metric, function, batch_of) -> None:
+    """Bit for bit, one metric call per model and, for the ideal, per objective; scores and targets with ties."""
+    batch = batch_of(B=6, N=30)
+    targets = (batch.pxtr * 5).round()
+    s, p = torch.randn(6, 30).round(), torch.randn(6, 30).round()
+    current, previous = (function(x, targets, 4, where=batch.mask) for x in (s, p))
+    if metric == "hit_rate":
+        delta = torch.full_like(current, 1 / 4)
+    else:
+        columns = targets.split(1, dim=-1)
+        ideal = torch.cat([function(c.squeeze(-1), c, 4, where=batch.mask) for c in columns], dim=-1)
+        delta = (1e-6 * ideal).clamp(min=torch.finfo(torch.float32).tiny)
+    weights = advantage_weights(s, p, targets, where=batch.mask, metric=metric, k=4)
+    assert torch.equal(weights, (previous + delta) / (current + delta))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from emer.metrics.places import float_of
 from emer.metrics.topk import ordered_sum
 
 AUC = 0.5
@@ -20,8 +21,7 @@ def random_dcg_at_k(values: Tensor, k: int, *, where: Tensor) -> Tensor:
     """E[DCG@k] = mean value x D(k'). ``values`` (B, N, K), ``where`` (B, N); returns (B, K), NaN if none
     valid.
     """
-    placed = where.sum(dim=-1).clamp(max=k)
-    return random_mean_at_k(values, where=where) * _discount_sum(placed, values).unsqueeze(-1)
+    return random_mean_at_k(values, where=where) * expected_discounts(k, where=where, like=values)
 
 
 @torch.no_grad()
@@ -51,10 +51,43 @@ def random_ndcg_at_k(labels: Tensor, k: int, *, where: Tensor) -> Tensor:
     return dcg / _discount_sum(positive.clamp(max=k), labels)
 
 
+@torch.no_grad()
+def random_map_at_k(labels: Tensor, k: int, *, where: Tensor) -> Tensor:
+    """E[AP@k] for 0 / 1 labels (B, N, M), with n candidates, n₊ of them positive, and H = sum_{r <= k'} 1 / r:
+
+        E[AP@k] = n₊ / (n min(k', n₊)) (H + (n₊ - 1) / (n - 1) (k' - H)).
+
+    The place r holds a positive with probability n₊ / n, and then each of the r - 1 places above it does with
+    probability (n₊ - 1) / (n - 1), so y_(r) Precision@r is expected to be n₊ / n (1 + (r - 1)(n₊ - 1) / (n - 1)) / r.
+
+    Returns:
+        (B, M); NaN without a positive.
+    """
+    dtype = float_of(labels)
+    n = where.sum(dim=-1, keepdim=True)
+    placed = n.clamp(max=k)
+    positive = ((labels != 0) & where.unsqueeze(-1)).sum(dim=1)
+    place = torch.arange(1, _longest(placed) + 1, device=labels.device, dtype=dtype)
+    harmonic = _up_to(1 / place)[placed]
+    also = (positive - 1) / (n - 1).clamp(min=1)
+    return positive / (n * positive.clamp(max=k)) * (harmonic + also * (placed - harmonic))
+
+
+def expected_discounts(k: int, *, where: Tensor, like: Tensor) -> Tensor:
+    """D(k') (B, 1), in the float type of ``like``: what a value is worth in DCG@k for each time it is the mean."""
+    return _discount_sum(where.sum(dim=-1, keepdim=True).clamp(max=k), like)
+
+
 def _discount_sum(places: Tensor, like: Tensor) -> Tensor:
     """D(places), elementwise, in the float type of ``like``."""
-    dtype = like.dtype if like.is_floating_point() else torch.float32
-    longest = int(places.max()) if places.numel() else 0
-    place = torch.arange(1, longest + 1, device=places.device, dtype=dtype)
-    sums = torch.cat([place.new_zeros(1), (1 / torch.log2(place + 1)).cumsum(0)])
-    return sums[places]
+    place = torch.arange(1, _longest(places) + 1, device=places.device, dtype=float_of(like))
+    return _up_to(1 / torch.log2(place + 1))[places]
+
+
+def _longest(places: Tensor) -> int:
+    return int(places.max()) if places.numel() else 0
+
+
+def _up_to(terms: Tensor) -> Tensor:
+    """Sums of the first 0, 1, 2 ... terms."""
+    return torch.cat([terms.new_zeros(1), terms.cumsum(0)])

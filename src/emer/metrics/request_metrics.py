@@ -16,8 +16,9 @@ from emer.errors import DataError, EmerError
 from emer.metrics import floors
 from emer.metrics.auc import pooled_auc
 from emer.metrics.concordance import concordance_auc
+from emer.metrics.places import first_places, values_at
 from emer.metrics.summary import summarise
-from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k, ndcg_at_k
+from emer.metrics.topk import dcg_of_top, hit_rate_of_top, mean_of_top, ndcg_at_k
 from emer.requests import RequestBatch, Schema
 
 
@@ -69,34 +70,43 @@ def _value_matrix(scores: Tensor, batch: RequestBatch, k: int) -> Tensor:
     schema, mask = batch.schema, batch.mask
     K = len(schema.objectives)
     interactions = list(schema.interaction_indices)
-    pxtr = batch.pxtr.double()
-    consistency = concordance_auc(
-        scores, torch.cat([batch.rank_gap, batch.iput_rank_gap[..., interactions]], dim=-1), where=mask
-    )
     # Few candidates are exposed: the metrics on them look at those columns only.
-    shown_first = batch.exposed.to(torch.int8).argsort(dim=1, descending=True, stable=True)
-    shown_first = shown_first[:, : int(batch.exposed.sum(dim=1).max()) if len(batch) else 0]
-    shown = batch.exposed.gather(1, shown_first)
+    shown_first, shown = _first_columns(batch.exposed)
     shown_scores = scores.gather(1, shown_first)
-    targets = torch.cat([batch.rank_gap, batch.label], dim=-1)
-    targets = targets.gather(1, shown_first.unsqueeze(-1).expand(-1, -1, targets.shape[-1]))
-    on_exposed = concordance_auc(shown_scores, targets, where=shown)
-    label = targets[..., K:].double()
+    columns = shown_first.unsqueeze(-1)
+    rank_gap, label = (x.gather(1, columns.expand(-1, -1, x.shape[-1])) for x in (batch.rank_gap, batch.label))
+    on_exposed = concordance_auc(shown_scores, torch.cat([rank_gap, label.to(rank_gap.dtype)], dim=-1), where=shown)
+    label = label.double()
+    chosen, placed = first_places(scores.unsqueeze(-1), k, mask)
+    wanted, _ = first_places(batch.pxtr, k, mask)
+    top = values_at(batch.pxtr, chosen, placed).double()
+    random_mean = floors.random_mean_at_k(batch.pxtr.double(), where=mask)
     blocks = [
         mask.sum(dim=1, keepdim=True).double(),
         batch.exposed.sum(dim=1, keepdim=True).double(),
-        consistency,
+        concordance_auc(scores, batch.rank_gap, where=mask),
+        concordance_auc(scores, batch.iput_rank_gap[..., interactions], where=mask),
         on_exposed,
         ndcg_at_k(shown_scores, label, k, where=shown),
-        dcg_at_k(scores, pxtr, k, where=mask),
-        mean_at_k(scores, pxtr, k, where=mask),
-        hit_rate_at_k(scores, pxtr, k, where=mask),
+        dcg_of_top(top, placed),
+        mean_of_top(top, placed),
+        hit_rate_of_top(chosen, wanted, placed, mask),
         floors.random_ndcg_at_k(label, k, where=shown),
-        floors.random_dcg_at_k(pxtr, k, where=mask),
-        floors.random_mean_at_k(pxtr, where=mask),
+        random_mean * floors.expected_discounts(k, where=mask, like=top),
+        random_mean,
         floors.random_hit_rate_at_k(k, where=mask).expand(-1, K),
     ]
     return torch.cat([block.double() for block in blocks], dim=1)
+
+
+def _first_columns(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns (B, E) of the True places of ``chosen`` (B, N), in order, and which of them (B, E) stand for one."""
+    count = chosen.sum(dim=1, keepdim=True)
+    longest = int(count.max()) if len(chosen) else 0
+    shown = torch.arange(longest, device=chosen.device) < count
+    columns = torch.zeros(shown.shape, dtype=torch.int64, device=chosen.device)
+    columns[shown] = chosen.nonzero()[:, 1]
+    return columns, shown
 
 
 class RequestMetrics(torchmetrics.Metric):

@@ -1,4 +1,4 @@
-"""Metrics of the first k places: DCG@k, MEAN@k and HitRate@k of values, and NDCG@k of labels.
+"""Metrics of the first k places: DCG@k, MEAN@k and HitRate@k of values, NDCG@k and MAP@k of labels.
 
 Conventions, for all of them:
 
@@ -8,10 +8,12 @@ Conventions, for all of them:
 - The discount of place r (1 = best) is 1 / log2(r + 1).
 - The gain of a value is the value itself (EMER eq. 11-13), also for labels, where 0/1 makes it the usual
   gain.
-- A request without a valid candidate gives NaN; so does NDCG where there is no positive. Such requests are
+- A request without a valid candidate gives NaN; so do NDCG and MAP where there is no positive. Such requests are
   dropped from averages.
+- Scores and values are without NaN at valid candidates, and not read elsewhere.
 
-No gradient flows: the metrics are piecewise constant in the scores.
+No gradient flows: the metrics are piecewise constant in the scores. Where several are needed for one score, find its
+first places once (:func:`emer.metrics.places.first_places`) and use the functions ``*_of_top``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emer.ranking import descending_order
+from emer.metrics.places import first_places, float_of, values_at
 
 
 @torch.no_grad()
@@ -38,17 +40,15 @@ def dcg_at_k(scores: Tensor, values: Tensor, k: int, *, where: Tensor | None = N
     Raises:
         ValueError: ``k`` is below 1.
     """
-    where = _valid(scores, k, where)
-    top, _ = _top_values(scores, values, k, where)
-    return _drop(ordered_sum(top * _discounts(top).unsqueeze(-1)), where.any(dim=-1, keepdim=True))
+    position, placed = first_places(scores.unsqueeze(-1), k, valid_or_all(scores, where))
+    return dcg_of_top(values_at(values, position, placed), placed)
 
 
 @torch.no_grad()
 def mean_at_k(scores: Tensor, values: Tensor, k: int, *, where: Tensor | None = None) -> Tensor:
     """MEAN@k = (1 / k') sum_{r <= k'} p_(r) (EMER eq. 12). Arguments and result as in :func:`dcg_at_k`."""
-    where = _valid(scores, k, where)
-    top, placed = _top_values(scores, values, k, where)
-    return ordered_sum(top) / placed.sum(dim=-1, keepdim=True)
+    position, placed = first_places(scores.unsqueeze(-1), k, valid_or_all(scores, where))
+    return mean_of_top(values_at(values, position, placed), placed)
 
 
 @torch.no_grad()
@@ -56,11 +56,10 @@ def hit_rate_at_k(scores: Tensor, values: Tensor, k: int, *, where: Tensor | Non
     """HitRate@k = |top k' by value ∩ top k' by score| / k' (EMER eq. 11). Arguments as in
     :func:`dcg_at_k`.
     """
-    where = _valid(scores, k, where)
-    chosen = _in_top(scores, k, where).unsqueeze(-1)
-    wanted = _in_top(values.transpose(1, 2), k, where.unsqueeze(1)).transpose(1, 2)
-    size = where.sum(dim=-1, keepdim=True).clamp(max=k)
-    return (chosen & wanted).sum(dim=1).to(_float(values)) / size
+    where = valid_or_all(scores, where)
+    chosen, placed = first_places(scores.unsqueeze(-1), k, where)
+    wanted, _ = first_places(values, k, where)
+    return hit_rate_of_top(chosen, wanted, placed, where).to(float_of(values))
 
 
 @torch.no_grad()
@@ -75,11 +74,67 @@ def ndcg_at_k(scores: Tensor, labels: Tensor, k: int, *, where: Tensor | None = 
     Returns:
         (B, M); NaN where a request has no positive label, since every order of it is as good.
     """
-    where = _valid(scores, k, where)
-    gains = labels.to(_float(labels)).masked_fill(~where.unsqueeze(-1), 0)
-    best = gains.sort(dim=1, descending=True).values[:, :k]
-    ideal = ordered_sum(best * _discounts(best).unsqueeze(-1))
-    return _drop(dcg_at_k(scores, gains, k, where=where) / ideal, ideal > 0)
+    where = valid_or_all(scores, where)
+    ideal = ideal_dcg_at_k(labels, k, where)
+    return _drop(dcg_at_k(scores, labels, k, where=where) / ideal, ideal > 0)
+
+
+@torch.no_grad()
+def map_at_k(scores: Tensor, labels: Tensor, k: int, *, where: Tensor | None = None) -> Tensor:
+    """AP@k = 1 / min(k', n₊) sum_{r <= k'} y_(r) Precision@r, whose mean over requests is MAP@k.
+
+    y_(r) is the label at rank r, Precision@r = (1 / r) sum_{s <= r} y_(s), and n₊ the number of positives among the n
+    valid candidates. Dividing by min(k', n₊) makes 1 the best value for every k; others divide by n₊, or by the
+    positives among the first k. With k >= n all three are scikit-learn's ``average_precision_score`` without ties.
+
+    Args:
+        scores, k, where: as in :func:`ndcg_at_k`.
+        labels: (B, N, M) bool or 0 / 1.
+
+    Returns:
+        (B, M); NaN where a request has no positive label.
+    """
+    where = valid_or_all(scores, where)
+    position, placed = first_places(scores.unsqueeze(-1), k, where)
+    positive = labels != 0
+    hit = values_at(positive, position, placed).to(float_of(labels))
+    place = torch.arange(1, hit.shape[1] + 1, device=hit.device, dtype=hit.dtype).unsqueeze(-1)
+    reachable = (positive & where.unsqueeze(-1)).sum(dim=1).clamp(max=k)
+    return ordered_sum(hit * hit.cumsum(dim=1) / place) / reachable
+
+
+def dcg_of_top(top: Tensor, placed: Tensor) -> Tensor:
+    """DCG (B, K) of the values (B, k, K) in the first places; NaN where nothing is placed (B, k, 1)."""
+    place = torch.arange(1, top.shape[1] + 1, device=top.device, dtype=top.dtype).unsqueeze(-1)
+    return _drop(ordered_sum(top * (1 / torch.log2(place + 1))), placed.any(dim=1))
+
+
+def mean_of_top(top: Tensor, placed: Tensor) -> Tensor:
+    """Mean (B, K) of the values (B, k, K) in the first places; NaN where nothing is placed (B, k, 1)."""
+    return ordered_sum(top) / placed.sum(dim=1)
+
+
+def hit_rate_of_top(chosen: Tensor, wanted: Tensor, placed: Tensor, where: Tensor) -> Tensor:
+    """Fraction (B, K), float64, of the first places by value that are first places by score.
+
+    Args:
+        chosen: (B, k, 1) positions by score.
+        wanted: (B, k, K) positions by value.
+        placed: (B, k, 1) bool, of both.
+        where: (B, N) bool.
+    """
+    # Past the last candidate a position means nothing, so it is not written.
+    request, place = placed.squeeze(-1).nonzero(as_tuple=True)
+    is_chosen = torch.zeros_like(where)
+    is_chosen[request, chosen[request, place, 0]] = True
+    hit = is_chosen.unsqueeze(-1).expand(-1, -1, wanted.shape[-1]).gather(1, wanted) & placed
+    return hit.sum(dim=1).double() / placed.sum(dim=1)
+
+
+def ideal_dcg_at_k(values: Tensor, k: int, where: Tensor) -> Tensor:
+    """DCG@k (B, K) of ranking by each objective itself."""
+    position, placed = first_places(values, k, where)
+    return dcg_of_top(values_at(values, position, placed), placed)
 
 
 def ordered_sum(values: Tensor) -> Tensor:
@@ -91,35 +146,9 @@ def ordered_sum(values: Tensor) -> Tensor:
     return values.cumsum(dim=1)[:, -1] if values.shape[1] else values.sum(dim=1)
 
 
-def _valid(scores: Tensor, k: int, where: Tensor | None) -> Tensor:
-    if k < 1:
-        raise ValueError(f"k is {k}; a list has at least 1 place")
+def valid_or_all(scores: Tensor, where: Tensor | None) -> Tensor:
+    """``where``, or True for every candidate."""
     return torch.ones_like(scores, dtype=torch.bool) if where is None else where
-
-
-def _top_values(scores: Tensor, values: Tensor, k: int, where: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (B, min(k, N), K) in rank order, 0 past the last candidate, and (B, min(k, N)) whether
-    placed.
-    """
-    order = descending_order(scores, where)[:, :k]
-    placed = where.gather(1, order)
-    top = values.to(_float(values)).gather(1, order.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-    return top.masked_fill(~placed.unsqueeze(-1), 0), placed
-
-
-def _in_top(values: Tensor, k: int, where: Tensor) -> Tensor:
-    """(..., N) bool: among the k best valid candidates of ``values`` (..., N)."""
-    top = descending_order(values, where)[..., :k]
-    return torch.zeros_like(values, dtype=torch.bool).scatter_(-1, top, True) & where
-
-
-def _discounts(top: Tensor) -> Tensor:
-    place = torch.arange(1, top.shape[1] + 1, device=top.device, dtype=top.dtype)
-    return 1 / torch.log2(place + 1)
-
-
-def _float(values: Tensor) -> torch.dtype:
-    return values.dtype if values.is_floating_point() else torch.float32
 
 
 def _drop(metric: Tensor, keep: Tensor) -> Tensor:

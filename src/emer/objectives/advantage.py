@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k
+from emer.metrics.places import first_places, values_at
+from emer.metrics.topk import dcg_of_top, hit_rate_of_top, mean_of_top
 
 Metric = Literal["dcg", "mean", "hit_rate"]
 Normalise = Literal["none", "mean1"]
@@ -49,22 +50,22 @@ def advantage_weights(
     Raises:
         ValueError: ``metric``, ``normalise`` or ``scope`` is unknown.
     """
+    if metric not in get_args(Metric):
+        raise ValueError(f"evaluator_metric must be 'dcg', 'mean' or 'hit_rate', not {metric!r}")
+    (chosen, placed), (chosen_before, _) = (first_places(s.unsqueeze(-1), k, where) for s in (scores, previous_scores))
+    wanted, _ = first_places(targets, k, where)
     if metric == "hit_rate":
-        current = hit_rate_at_k(scores, targets, k, where=where)
-        previous = hit_rate_at_k(previous_scores, targets, k, where=where)
+        current, previous = (
+            hit_rate_of_top(p, wanted, placed, where).to(targets.dtype) for p in (chosen, chosen_before)
+        )
         delta = torch.full_like(current, 1.0 / k)
-    elif metric in ("dcg", "mean"):
-        function = dcg_at_k if metric == "dcg" else mean_at_k
-        current = function(scores, targets, k, where=where)
-        previous = function(previous_scores, targets, k, where=where)
+    else:
+        function = dcg_of_top if metric == "dcg" else mean_of_top
         # Ranking each objective by itself is its ideal.
-        ideal = torch.cat(
-            [function(targets[..., i], targets[..., i : i + 1], k, where=where) for i in range(targets.shape[-1])],
-            dim=-1,
+        current, previous, ideal = (
+            function(values_at(targets, p, placed), placed) for p in (chosen, chosen_before, wanted)
         )
         delta = (1e-6 * ideal).clamp(min=torch.finfo(ideal.dtype).tiny)
-    else:
-        raise ValueError(f"evaluator_metric must be 'dcg', 'mean' or 'hit_rate', not {metric!r}")
     if scope == "batch_mean":
         current, previous, delta = (x.mean(dim=0, keepdim=True).expand_as(x) for x in (current, previous, delta))
     elif scope != "request":
