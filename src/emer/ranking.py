@@ -22,12 +22,14 @@ def rank_gap(values: Tensor, where: Tensor) -> Tensor:
     """Rank gap g of every candidate for every objective.
 
     Args:
-        values: (B, N, K) finite values; larger is better.
+        values: (B, N, K) finite values, larger is better. Integers are compared as float64.
         where: (B, N) bool, True for a real candidate.
 
     Returns:
         (B, N, K) int32, 0 on padding.
     """
+    if not values.is_floating_point():
+        values = values.double()
     if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
         # Here, since importing Numba takes seconds. About 10 times as fast as the sorts below.
         from emer.kernels.sorting import rank_gaps

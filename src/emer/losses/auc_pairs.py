@@ -28,7 +28,7 @@ from emer.losses.arguments import (
     outside_graphs,
     valid_or_all,
 )
-from emer.losses.exponential_sum import PHI, PSI, sums_below
+from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_below
 from emer.losses.pair_engines import ascending_order
 
 Method = Literal["auto", "kernel", "torch", "near_linear", "compact"]
@@ -146,10 +146,10 @@ def _near_linear(scores: Tensor, labels: Tensor, where: Tensor, weights: Tensor)
     down[:, 1:] = up[:, 1:].flip(1)
     # Masked candidates are in neither class and add nothing.
     shape = (2, B, M, N)
-    below = sums_below(up.unsqueeze(1).expand(shape).reshape(-1), of_class.flatten()).view(2, *shape)
-    above = (
-        sums_below(down.unsqueeze(1).expand(shape).reshape(-1), of_class.flip(-1).flatten()).view(2, *shape).flip(-1)
-    )
+    psi = PSI if scores.dtype == torch.float64 else PSI_FLOAT32
+    upwards, downwards = (t.unsqueeze(1).expand(shape).reshape(-1) for t in (up, down))
+    below = sums_below(upwards, of_class.flatten(), psi).view(2, *shape)
+    above = sums_below(downwards, of_class.flip(-1).flatten(), psi).view(2, *shape).flip(-1)
     positive, negative = of_class
     counts = of_class.cumsum(dim=-1)
     positives_below, negatives_above = counts[0], counts[1, ..., -1:] - counts[1]

@@ -25,8 +25,6 @@ import threading
 import torch
 from torch import Tensor
 
-TERMS = 16
-
 PSI = (
     0.999999999998841,
     -0.9999999994069092,
@@ -45,7 +43,23 @@ PSI = (
     0.02159740411213575,
     -0.002394574519506431,
 )
-"""b_1 .. b_16."""
+"""b_1 .. b_16: relative error 1.2e-12."""
+
+PSI_FLOAT32 = (
+    0.9999999986504089,
+    -0.9999996116307853,
+    0.99998124260772,
+    -0.999639820906196,
+    0.9963616231717919,
+    -0.9777920941897581,
+    0.9111156854737126,
+    -0.7535277922501707,
+    0.5050809421118294,
+    -0.24637861372881809,
+    0.0755519841684042,
+    -0.010753543478138733,
+)
+"""b_1 .. b_12: relative error 1.4e-9, enough where results are rounded to float32."""
 
 PHI = tuple(b / m for m, b in enumerate(PSI, start=1))
 """b_m / m."""
@@ -53,19 +67,20 @@ PHI = tuple(b / m for m, b in enumerate(PSI, start=1))
 _BLOCK = 16
 """Elements of a block that are scanned one after the other; blocks are scanned beside each other."""
 
-_TILE = 1 << 13
-"""Elements at a time on a CPU: two arrays of a megabyte each."""
+_TILE = 20_480
+"""Elements at a time on a CPU: two arrays of 2.5 megabytes each."""
 
 _of_thread = threading.local()
 
 
-def sums_below(decay: Tensor, amount: Tensor | None = None) -> Tensor:
+def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI) -> Tensor:
     """Sums over the earlier elements of the same segment, for every element of a list.
 
     Args:
         decay: (T,) float64 in [0, 1], e^-(gap to the element before); 0 where a segment starts. Within a segment the
             list is sorted, so that distances are sums of gaps.
         amount: (T,) float64 factor a_i of each element's contribution to later ones; 1 if None.
+        psi: the coefficients.
 
     Returns:
         (2, T) float64: sum_{i before j} a_i psi(distance), and the same with phi.
@@ -73,12 +88,15 @@ def sums_below(decay: Tensor, amount: Tensor | None = None) -> Tensor:
     result = decay.new_empty((2, decay.numel()))
     tiles = _tiles(decay)
     longest = max((stop - start for start, stop in tiles), default=0)
-    powers, state = _memory(decay, TERMS * _BLOCK * -(-longest // _BLOCK))
-    coefficients = torch.tensor([PSI, PHI], dtype=decay.dtype, device=decay.device)
+    n = len(psi)
+    powers, state = _memory(decay, n * _BLOCK * -(-longest // _BLOCK))
+    coefficients = torch.tensor(
+        [psi, [b / m for m, b in enumerate(psi, start=1)]], dtype=decay.dtype, device=decay.device
+    )
     for start, stop in tiles:
         blocks = -(-(stop - start) // _BLOCK)
-        shape = (_BLOCK, TERMS, blocks)
-        size = TERMS * _BLOCK * blocks
+        shape = (_BLOCK, n, blocks)
+        size = n * _BLOCK * blocks
         tile_amount = None if amount is None else amount[start:stop]
         _scan(decay[start:stop], tile_amount, powers[:size].view(shape), state[:size].view(shape))
         sums = coefficients @ state[:size].view(shape)
@@ -88,7 +106,7 @@ def sums_below(decay: Tensor, amount: Tensor | None = None) -> Tensor:
 
 def _memory(like: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Two arrays of ``size`` elements; on a CPU the thread's own, as fresh pages cost more than arithmetic."""
-    if like.device.type != "cpu" or size > TERMS * 2 * _TILE:
+    if like.device.type != "cpu" or size > len(PSI) * 2 * _TILE:
         return like.new_empty(size), like.new_empty(size)
     kept = getattr(_of_thread, "memory", None)
     if kept is None or kept.shape[1] < size:
@@ -142,8 +160,8 @@ def _powers(t: Tensor, out: Tensor) -> None:
     """Fill ``out`` (place, n, block) with t^1 .. t^n, each the product of two lower powers."""
     out[:, 0] = t
     known = 1
-    while known < TERMS:
-        more = min(known, TERMS - known)
+    while known < out.shape[1]:
+        more = min(known, out.shape[1] - known)
         torch.mul(out[:, :more], out[:, known - 1 : known], out=out[:, known : known + more])
         known += more
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from emer.losses.exponential_sum import PHI, PSI, sums_below
+from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_below
 from emer.ranking import rank_gap
 
 CACHED_TARGETS = 1 << 16
@@ -29,8 +30,6 @@ DENSE_PAIRS = 1 << 20
 def kernel(scores: Tensor, ranks: Tensor, where: Tensor, weights: Tensor, exclude_ties: bool) -> tuple[Tensor, Tensor]:
     """Compiled, near-linear, on the CPU: O(N log N + N (K + terms)) time per request, O(N) memory per thread."""
     # Here, since importing Numba takes seconds.
-    import numpy as np
-
     from emer.kernels.pairs import pairwise_rows
     from emer.kernels.runtime import run_rows
     from emer.kernels.sorting import sorted_positions
@@ -64,7 +63,8 @@ def near_linear(
     u = s.gather(1, order)
     place = torch.arange(N, device=s.device)
     valid = place < n
-    net, soft = net_sums(u, valid)
+    psi = PSI if scores.dtype == torch.float64 else PSI_FLOAT32
+    net, soft = net_sums(u, valid, psi)
     position = torch.empty_like(order).scatter_(1, order, place.expand_as(order))
     r = ((2 * position - n + 1) * where).double()
     x = (s - u.gather(1, (n // 2).clamp(max=max(N - 1, 0)))) * where if N else s
@@ -77,7 +77,7 @@ def near_linear(
     request, objective = _tied_objectives(squares, n).nonzero(as_tuple=True)
     groups = None
     if exclude_ties and len(request):
-        groups = _TieGroups(ranks, order, valid, u, request, objective)
+        groups = _TieGroups(ranks, where, position, u, request, objective, psi)
         pairs[request, objective] -= groups.pairs
         double_sum[request, objective] -= 2 * groups.soft
     some = pairs > 0
@@ -133,9 +133,11 @@ class _TieGroups:
 
     Args:
         ranks: (B, N, K) rank gaps.
-        order, valid: (B, N) items in ascending order of the scores, and which places hold candidates.
+        where: (B, N) bool.
+        position: (B, N) place of each candidate in ascending order of the scores.
         u: (B, N) float64 scores in that order.
         request, objective: (R,) where there are ties.
+        psi: the coefficients that the sum over all pairs has, so that tied pairs leave it exactly.
 
     Attributes:
         request, objective, place, item: (T,) whom each member is.
@@ -144,21 +146,33 @@ class _TieGroups:
     """
 
     def __init__(
-        self, ranks: Tensor, order: Tensor, valid: Tensor, u: Tensor, request: Tensor, objective: Tensor
+        self,
+        ranks: Tensor,
+        where: Tensor,
+        position: Tensor,
+        u: Tensor,
+        request: Tensor,
+        objective: Tensor,
+        psi: tuple[float, ...],
     ) -> None:
-        N = order.shape[1]
-        place = torch.arange(N, device=u.device)
-        g = ranks[request, :, objective].gather(1, order[request]).long()
-        row = torch.arange(len(request), device=u.device).unsqueeze(1)
-        group = (row * (2 * N + 1) + g + N)[valid[request]]
-        shared = torch.bincount(group, minlength=len(request) * (2 * N + 1))[group] > 1
-        place = place.expand(len(request), -1)[valid[request]]
-        key, _ = (group[shared] * N + place[shared]).sort()
+        N = position.shape[1]
+        step = max(1, CACHED_TARGETS // 2 // N) if u.device.type == "cpu" else len(request)
+        parts = [
+            _tied_items(ranks[request[i : i + step], :, objective[i : i + step]], where[request[i : i + step]])
+            for i in range(0, len(request), step)
+        ]
+        row, self.item, g = (torch.cat(column) for column in zip(*parts, strict=True))
+        row += (
+            torch.arange(len(parts), device=u.device).repeat_interleave(
+                torch.tensor([len(part[0]) for part in parts], device=u.device)
+            )
+            * step
+        )
+        key, by_group = ((row * 2 * N + g + N) * N + position[request[row], self.item]).sort()
+        row, self.item = row[by_group], self.item[by_group]
         group = key // N
         start = torch.cat([group.new_ones(1, dtype=torch.bool), group[1:] != group[:-1]])
-        row, self.place = key // N // (2 * N + 1), key % N
-        self.request, self.objective = request[row], objective[row]
-        self.item = order[self.request, self.place]
+        self.place, self.request, self.objective = key % N, request[row], objective[row]
 
         first = start.nonzero().squeeze(1)
         length = torch.diff(first, append=first.new_tensor([len(key)]))
@@ -166,9 +180,9 @@ class _TieGroups:
         self.r = (2 * before - length.repeat_interleave(length) + 1).double()
         x = u[self.request, self.place]
         decay = torch.exp(torch.diff(x, prepend=x[:1]).neg()).masked_fill(start, 0)
-        below = sums_below(decay)
-        above = sums_below(torch.cat([decay[1:], decay.new_zeros(1)]).flip(0))[0].flip(0)
-        self.net = above - below[0]
+        after = torch.cat([decay[1:], decay.new_zeros(1)])
+        below, above = sums_below(torch.cat([decay, after.flip(0)]), psi=psi).view(2, 2, -1).unbind(1)
+        self.net = above[0].flip(0) - below[0]
         zeros = x.new_zeros(len(request))
         self.pairs = zeros.index_add(0, row, before.double())
         self.soft = zeros.index_add(0, row, below[1])
@@ -180,12 +194,28 @@ class _TieGroups:
         difference[self.request[mine] - first, self.item[mine], self.objective[mine]] -= self.r[mine]
 
 
-def net_sums(u: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def _tied_items(ranks: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, item and rank gap of every candidate that shares its gap in ``ranks`` (R, N); there may be a few others."""
+    if ranks.device.type == "cpu":
+        # NumPy's radix sort of small integers is 20 times as fast as torch.sort.
+        ordered = torch.from_numpy(np.sort(ranks.numpy(), axis=1, kind="stable"))
+    else:
+        ordered = ranks.sort(dim=1).values
+    row, place = (ordered[:, 1:] == ordered[:, :-1]).nonzero(as_tuple=True)
+    R, N = ranks.shape
+    shared = torch.zeros((R, 2 * N), dtype=torch.bool, device=ranks.device)
+    shared[row, ordered[row, place].long() + N] = True
+    row, item = (shared.gather(1, ranks.long() + N) & where).nonzero(as_tuple=True)
+    return row, item, ranks[row, item].long()
+
+
+def net_sums(u: Tensor, valid: Tensor, psi: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Sums over the pairs of each row of ascending scores.
 
     Args:
         u: (B, N) float64, ascending over the valid places, which come first.
         valid: (B, N) bool.
+        psi: coefficients of the exponential sum.
 
     Returns:
         (net, soft): (B, N) sum of psi over the scores above minus that over those below; (B,) sum of phi over pairs.
@@ -194,7 +224,7 @@ def net_sums(u: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     decay = u.new_zeros(2, B, N)
     decay[0, :, 1:] = torch.exp(u[:, :-1] - u[:, 1:]).masked_fill(~valid[:, 1:], 0)
     decay[1, :, 1:] = decay[0, :, 1:].flip(1)
-    below, above = sums_below(decay.flatten()).view(2, 2, B, N).unbind(1)
+    below, above = sums_below(decay.flatten(), psi=psi).view(2, 2, B, N).unbind(1)
     return (above[0].flip(1) - below[0]).masked_fill(~valid, 0), below[1].sum(dim=1)
 
 

@@ -114,8 +114,7 @@ def rank_sum_auc_loss(
         weights: (..., M) or (M,) factor of each objective's loss; 1 if None.
         where: (..., N) bool, True for the candidates that take part; all if None.
         strength, method: see :func:`soft_rank`.
-        squash: rank sigmoid(s) rather than s; the paper's scores are in [0, 1] (resolution R1). In float32 it is 1, a
-            tie, for all s above 17.
+        squash: rank sigmoid(s) rather than s; the paper's scores are in [0, 1] (resolution R1).
         normalise: False is eq. 7 to the letter, L_m = -<r(s), y_m>: the paper drops 1 / (n+ n-) as a constant, which it
             is for one objective but not across them, so frequent labels and long requests dominate (resolution R2).
         reduction: ``mean`` over requests and objectives (a scalar), ``none`` over objectives only (...,), or
@@ -134,8 +133,12 @@ def rank_sum_auc_loss(
     positive = y != 0
     if not torch.equal(positive.to(y.dtype), y):
         raise ValueError("labels must be 0 or 1")
-    s = at_least_float32(scores).masked_fill(~where, 0)  # before the sigmoid, whose gradient at NaN is NaN, not 0
-    r = soft_rank(torch.sigmoid(s) if squash else s, strength=strength, where=where, method=method)
+    s = at_least_float32(scores)
+    if squash:
+        # Masked before the sigmoid, whose gradient at NaN is NaN, not 0; and in float64, since scores near 0 would be
+        # rounded together to 1/2, and large ones to 1.
+        s = torch.sigmoid(s.masked_fill(~where, 0).double())
+    r = soft_rank(s, strength=strength, where=where, method=method)
     n = where.sum(dim=-1, keepdim=True)
     n_positive = positive.sum(dim=-2)
     pairs = n_positive * (n - n_positive)
@@ -146,7 +149,7 @@ def rank_sum_auc_loss(
         loss = 0.5 - centred / pairs.clamp(min=1)
     else:
         loss = -torch.einsum("...n,...nm->...m", r.double(), positive.double())
-    return reduce_objectives(loss.masked_fill(pairs == 0, 0).to(r.dtype), weights, reduction)
+    return reduce_objectives(loss.masked_fill(pairs == 0, 0).to(at_least_float32(scores).dtype), weights, reduction)
 
 
 def _on_kernel(method: Method, device: torch.device) -> bool:
