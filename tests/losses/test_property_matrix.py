@@ -22,6 +22,7 @@ from emer.losses.arguments import reduce_objectives
 from emer.losses.auc_pairs import auc_pair_loss
 from emer.losses.aucm import aucm_loss, aucm_min_max_loss
 from emer.losses.bce import multi_objective_bce_loss, reconstruction_loss
+from emer.losses.candidate_weighted import candidate_weighted_pairwise_loss
 from emer.losses.graded import graded_pairwise_loss
 from emer.losses.intel import intel_bpr_loss, intel_mse_loss, intel_pl_loss
 from emer.losses.label_aggregation import label_aggregation_loss
@@ -74,9 +75,14 @@ def column_by_column(
     return reduce_objectives(torch.stack(columns, dim=-1), weights, reduction)
 
 
+def equally_weighted(scores: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    return candidate_weighted_pairwise_loss(scores, targets, torch.full_like(scores, 0.7), **arguments)
+
+
 ADAPTERS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     reconstruction_loss: same_logit_for_all,
     graded_pairwise_loss: column_by_column,
+    candidate_weighted_pairwise_loss: equally_weighted,
 }
 """For losses with other arguments than (..., N) scores and (..., N, K) targets."""
 
@@ -90,6 +96,7 @@ TABLE = [
     Row(pairwise_logistic_loss, "pxtr", {"ties": "half"}, needs_contrast=False),
     Row(pairwise_logistic_loss, "pxtr", {"method": "near_linear"}),
     Row(pairwise_logistic_loss, "pxtr", {"method": "dense"}),
+    Row(candidate_weighted_pairwise_loss, "pxtr"),
     Row(auc_pair_loss, "labels"),
     Row(auc_pair_loss, "labels", {"method": "near_linear"}),
     Row(auc_pair_loss, "labels", {"method": "compact"}),
