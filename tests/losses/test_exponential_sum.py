@@ -72,34 +72,45 @@ def brute_force(u: Tensor, segment: Tensor, amount: Tensor) -> Tensor:
     return torch.stack([(f * earlier * amount).sum(dim=1) for f in (psi, phi)])
 
 
-@pytest.mark.parametrize("lengths", [[1], [5], [16], [17], [3, 1, 40, 2], [100, 33, 64], [1] * 20])
+@pytest.mark.parametrize("lengths", [[1], [5], [16], [17], [3, 1, 40, 2], [100, 33, 64], [1] * 20, [700], [2000, 50]])
 @pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 100.0, 1e4])
 def test_scan_equals_all_pairs(lengths: list[int], scale: float) -> None:
+    """One list of many segments, cut into pieces."""
     g = torch.Generator().manual_seed(len(lengths))
     segment = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     u = torch.cat([(scale * torch.randn(n, generator=g, dtype=torch.float64)).sort().values for n in lengths])
     start = torch.cat([torch.tensor([True]), segment[1:] != segment[:-1]])
     decay = torch.exp(-torch.diff(u, prepend=u[:1])).masked_fill(start, 0)
-    ones = torch.ones_like(u)
     amount = torch.rand(len(u), generator=g, dtype=torch.float64)
-    torch.testing.assert_close(sums_below(decay), brute_force(u, segment, ones), rtol=3e-12, atol=1e-300)
-    torch.testing.assert_close(sums_below(decay, amount), brute_force(u, segment, amount), rtol=3e-12, atol=1e-300)
-    rough = sums_below(decay, amount, PSI_FLOAT32)
-    torch.testing.assert_close(rough, brute_force(u, segment, amount), rtol=2e-9, atol=1e-300)
+    for a in (torch.ones_like(u), amount):
+        expected = brute_force(u, segment, a).unsqueeze(1)
+        given = None if a is not amount else a.unsqueeze(0)
+        torch.testing.assert_close(sums_below(decay.unsqueeze(0), given), expected, rtol=3e-12, atol=1e-300)
+        rough = sums_below(decay.unsqueeze(0), given, PSI_FLOAT32)
+        torch.testing.assert_close(rough, expected, rtol=2e-9, atol=1e-300)
 
 
-def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    g = torch.Generator().manual_seed(0)
-    decay = torch.rand(500, generator=g, dtype=torch.float64)
-    decay[torch.randint(0, 500, (30,), generator=g)] = 0
-    decay[0] = 0
-    amount = torch.rand(500, generator=g, dtype=torch.float64)
-    whole = sums_below(decay, amount)
-    monkeypatch.setattr(exponential_sum, "_TILE", 64)
-    assert len(exponential_sum._tiles(decay)) > 3
-    torch.testing.assert_close(sums_below(decay, amount), whole, rtol=1e-14, atol=0)
+@pytest.mark.parametrize(("R", "N"), [(1, 300), (3, 50), (60, 33), (200, 40), (700, 3)])
+def test_lists_side_by_side_are_lists_alone(R: int, N: int) -> None:
+    g = torch.Generator().manual_seed(R)
+    decay = torch.rand(R, N, generator=g, dtype=torch.float64)
+    decay[:, 0] = 0
+    decay[torch.rand(R, N, generator=g) < 0.05] = 0
+    amount = torch.rand(R, N, generator=g, dtype=torch.float64)
+    together = sums_below(decay, amount)
+    alone = torch.cat([sums_below(decay[r : r + 1], amount[r : r + 1]) for r in range(R)], dim=1)
+    torch.testing.assert_close(together, alone, rtol=1e-14, atol=0)
+
+
+def test_memory_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    decay = torch.rand(7, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    decay[:, 0] = 0
+    whole = sums_below(decay)
+    monkeypatch.setattr(exponential_sum, "_CACHED", 4000)
+    assert torch.equal(sums_below(decay), whole)
 
 
 def test_nothing_to_sum() -> None:
-    assert sums_below(torch.zeros(0, dtype=torch.float64)).shape == (2, 0)
-    assert torch.equal(sums_below(torch.zeros(7, dtype=torch.float64)), torch.zeros(2, 7, dtype=torch.float64))
+    for shape in ((0, 3), (3, 0)):
+        assert sums_below(torch.zeros(shape, dtype=torch.float64)).shape == (2, *shape)
+    assert torch.equal(sums_below(torch.zeros(2, 7, dtype=torch.float64)), torch.zeros(2, 2, 7, dtype=torch.float64))

@@ -11,7 +11,7 @@ from sklearn.metrics import ndcg_score
 from torch import Tensor
 
 from emer.losses import weighted_pairs
-from emer.losses.listwise import lambda_loss, listnet_loss
+from emer.losses.listwise import lambdarank_loss, listnet_loss
 
 
 def example(N: int = 6) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,10 +60,10 @@ def test_lambda_by_hand() -> None:
         + (2 - 1) * (second - third) * softplus(2 - 1)
         + (1 - 0) * (first - second) * softplus(3 - 2)
     ) / ideal
-    assert lambda_loss(scores, targets).item() == pytest.approx(expected, rel=1e-6)
+    assert lambdarank_loss(scores, targets).item() == pytest.approx(expected, rel=1e-6)
     # With k = 1 only swaps with place 1 count.
     at_1 = ((2 - 0) * first * softplus(3 - 1) + (1 - 0) * first * softplus(3 - 2)) / (2 * first)
-    assert lambda_loss(scores, targets, k=1).item() == pytest.approx(at_1, rel=1e-6)
+    assert lambdarank_loss(scores, targets, k=1).item() == pytest.approx(at_1, rel=1e-6)
 
 
 @pytest.mark.parametrize("k", [None, 3])
@@ -82,19 +82,19 @@ def test_pair_weights_are_the_change_of_scikit_learns_ndcg(k: int | None) -> Non
             swapped = places.copy()
             swapped[[i, j]] = swapped[[j, i]]
             expected += abs(ndcg(places) - ndcg(swapped)) * softplus(places[j] - places[i])
-    assert lambda_loss(s, t.unsqueeze(-1), k=k).item() == pytest.approx(expected, rel=1e-9)
+    assert lambdarank_loss(s, t.unsqueeze(-1), k=k).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_lambda_gradient_is_the_lambda_of_the_paper() -> None:
     s, t, _ = example()
-    (gradient,) = torch.autograd.grad(lambda_loss(s[0], t[0, :, :1]), s)
+    (gradient,) = torch.autograd.grad(lambdarank_loss(s[0], t[0, :, :1]), s)
     step = 1e-6
     for i in range(6):
         up = s.detach()[0].clone()
         up[i] += step
         down = s.detach()[0].clone()
         down[i] -= step
-        slope = (lambda_loss(up, t[0, :, :1]) - lambda_loss(down, t[0, :, :1])) / (2 * step)
+        slope = (lambdarank_loss(up, t[0, :, :1]) - lambdarank_loss(down, t[0, :, :1])) / (2 * step)
         assert gradient[0, i].item() == pytest.approx(slope.item(), rel=1e-6, abs=1e-9)
 
 
@@ -102,7 +102,7 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     s, t, where = example(N=11)
 
     def result() -> tuple[Tensor, Tensor]:
-        loss = lambda_loss(s, t, where=where, reduction="per_objective")
+        loss = lambdarank_loss(s, t, where=where, reduction="per_objective")
         return loss, torch.autograd.grad(loss.sum(), s)[0]
 
     whole = result()
@@ -114,6 +114,6 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_arguments_are_refused() -> None:
     s, t, _ = example()
     with pytest.raises(ValueError, match="negative"):
-        lambda_loss(s, t - 1)
+        lambdarank_loss(s, t - 1)
     with pytest.raises(ValueError, match="k is 0"):
-        lambda_loss(s, t, k=0)
+        lambdarank_loss(s, t, k=0)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emer.losses.pairwise import Method, pair_count, pairwise_logistic, pairwise_logistic_loss
+from emer.losses.pairwise import Method, pair_count, pairwise_logistic_loss, pairwise_logistic_terms
 from emer.ranking import rank_gap
 
 METHODS: tuple[Method, ...] = ("kernel", "near_linear", "tiled", "dense")
@@ -194,7 +194,7 @@ def test_gradcheck(method: Method, ties: str, tied_scores: bool) -> None:
     weights = torch.rand(2, 4, dtype=torch.float64, requires_grad=True)
 
     def loss(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        both = pairwise_logistic(x, t, weights=w, where=where, ties=ties, method=method)  # type: ignore[arg-type]
+        both = pairwise_logistic_terms(x, t, weights=w, where=where, ties=ties, method=method)  # type: ignore[arg-type]
         return both.loss, both.per_objective
 
     assert torch.autograd.gradcheck(loss, (s, weights))
@@ -203,7 +203,7 @@ def test_gradcheck(method: Method, ties: str, tied_scores: bool) -> None:
 def test_loss_and_objectives_from_one_pass() -> None:
     s, t, where = example()
     weights = torch.rand(3, 4, dtype=torch.float64)
-    loss, per_objective = pairwise_logistic(s, t, weights=weights, where=where)
+    loss, per_objective = pairwise_logistic_terms(s, t, weights=weights, where=where)
     torch.testing.assert_close(per_objective, pairwise_logistic_loss(s, t, where=where, reduction="per_objective"))
     torch.testing.assert_close(loss, (weights * per_objective).mean(dim=1))
 

@@ -26,7 +26,7 @@ from emer.losses.candidate_weighted import candidate_weighted_pairwise_loss
 from emer.losses.graded import graded_pairwise_loss
 from emer.losses.intel import intel_bpr_loss, intel_mse_loss, intel_pl_loss
 from emer.losses.label_aggregation import label_aggregation_loss
-from emer.losses.listwise import lambda_loss, listnet_loss
+from emer.losses.listwise import lambdarank_loss, listnet_loss
 from emer.losses.pairwise import pairwise_logistic_loss
 from emer.losses.pairwise_square import pairwise_square_loss
 from emer.losses.soft_rank import rank_sum_auc_loss
@@ -115,7 +115,7 @@ TABLE = [
     Row(urem_similarity_loss, "pxtr", requests_apart=False, whole_gradient=False),
     Row(urem_similarity_loss, "pxtr", {"scope": "request"}, whole_gradient=False),
     Row(listnet_loss, "pxtr", needs_contrast=False),
-    Row(lambda_loss, "grades", {"k": 4}),
+    Row(lambdarank_loss, "grades", {"k": 4}),
     Row(intel_mse_loss, "grades", **POINTWISE),
     Row(intel_bpr_loss, "grades"),
     Row(intel_pl_loss, "grades"),

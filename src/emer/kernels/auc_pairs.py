@@ -30,6 +30,9 @@ def auc_pair_rows(start, stop, scores, order, count, labels, weights, psi, phi, 
     seen, slope, linear, smooth = np.empty(2 * M), np.empty(M), np.empty(M), np.empty(M)
     for b in range(start, stop):
         n = count[b]
+        loss[b] = 0.0
+        if n < 2:
+            continue
         seen[:] = 0.0
         for j in range(n):
             position[j] = order[b, j] & 0xFFFFFFFF

@@ -44,7 +44,7 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
     N, K = scores.shape[1], ranks.shape[2]
     position = np.empty(N, np.int64)
     u, decay, net = np.empty(N), np.empty(N), np.empty(N)
-    linear, squares, slope = np.empty(K), np.empty(K), np.empty(K)
+    linear, sums, squares, slope = np.empty(K), np.empty(K), np.empty(K), np.empty(K)
     any_ties = False  # in any row so far: the scratch below is made when it is first needed
     for b in range(start, stop):
         n = count[b]
@@ -61,6 +61,7 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
         total_slope = 0.0
         for k in range(K):
             linear[k] = 0.0
+            sums[k] = 0.0
             squares[k] = 0.0
             slope[k] = weights[b, k] / (2.0 * all_pairs)
             total_slope += slope[k]
@@ -72,14 +73,15 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
             for k in range(K):
                 v = np.float64(ranks[b, i, k])
                 linear[k] += (r - v) * x
+                sums[k] += v
                 squares[k] += v * v
                 own += slope[k] * (r - v)
             gradient[b, i] = own + 2.0 * total_slope * net[j]
-        # Distinct rank gaps are n - 1, n - 3 ...: their squares sum to this, and ties make the sum smaller.
+        # Distinct rank gaps are n - 1, n - 3 ...: they sum to 0 and their squares to this, which ties make smaller.
         distinct = n * (n * n - 1.0) / 3.0
         ties = False
         for k in range(K):
-            if squares[k] > distinct:
+            if sums[k] != 0.0 or squares[k] > distinct:
                 return b
             ties = ties or squares[k] < distinct
             loss[b, k] = (linear[k] + 2.0 * soft) / (2.0 * all_pairs)
@@ -140,7 +142,8 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
             gradient[b, i] = own + 2.0 * total_slope * net[j] - tied_slope[j]
         for k in range(K):
             pairs = all_pairs if squares[k] == distinct else squares[k]
-            loss[b, k] = (loss[b, k] + linear[k]) / (2.0 * pairs) if pairs > 0 else 0.0
+            # Taking ties out may leave a rounding below 0.
+            loss[b, k] = max(loss[b, k] + linear[k], 0.0) / (2.0 * pairs) if pairs > 0 else 0.0
     return -1
 
 

@@ -7,8 +7,8 @@ from emer.losses.candidate_weighted import candidate_weighted_pairwise_loss
 from emer.losses.graded import graded_pairwise_loss
 from emer.losses.intel import intel_bpr_loss, intel_mse_loss, intel_pl_loss
 from emer.losses.label_aggregation import label_aggregation_loss
-from emer.losses.listwise import lambda_loss, listnet_loss
-from emer.losses.pairwise import pairwise_logistic, pairwise_logistic_loss
+from emer.losses.listwise import lambdarank_loss, listnet_loss
+from emer.losses.pairwise import pairwise_logistic_loss, pairwise_logistic_terms
 from emer.losses.pairwise_square import pairwise_square_loss
 from emer.losses.soft_rank import rank_sum_auc_loss, soft_rank
 from emer.losses.urem import urem_similarity_loss
@@ -23,11 +23,11 @@ __all__ = [
     "intel_mse_loss",
     "intel_pl_loss",
     "label_aggregation_loss",
-    "lambda_loss",
+    "lambdarank_loss",
     "listnet_loss",
     "multi_objective_bce_loss",
-    "pairwise_logistic",
     "pairwise_logistic_loss",
+    "pairwise_logistic_terms",
     "pairwise_square_loss",
     "rank_sum_auc_loss",
     "reconstruction_loss",

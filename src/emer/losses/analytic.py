@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emer.losses.arguments import Reduction
+
 Engine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(scores (B, N), weights (B, K) float64) -> (loss (B, K) float64, derivative (B, N) of its sum with those weights)."""
 
@@ -26,6 +28,20 @@ def weighted_objectives(scores: Tensor, weights: Tensor, engine: Engine) -> tupl
     """
     loss, per_objective = _Analytic.apply(scores, weights, engine)
     return loss, per_objective
+
+
+def reduce_analytic(
+    loss: Tensor, per_objective: Tensor, weights: Tensor | None, reduction: Reduction, dtype: torch.dtype
+) -> Tensor:
+    """``loss`` (...,) and ``per_objective`` (..., K) as a reduction asks for them, in ``dtype``.
+
+    The gradient of ``per_objective`` costs a second pass, that of the other reductions has come with the value.
+    """
+    if reduction == "per_objective":
+        loss = per_objective if weights is None else per_objective * weights
+    elif reduction == "mean":
+        loss = loss.mean()
+    return loss.to(dtype)
 
 
 class _Analytic(torch.autograd.Function):

@@ -75,7 +75,27 @@ def at_least_float32(scores: Tensor) -> Tensor:
 def as_weights(weights: Tensor | None, scores: Tensor, leading: torch.Size, K: int) -> Tensor:
     """(B, K) float64 for weights broadcastable to (*leading, K), B being the product of ``leading``; 1 if None."""
     w = scores.new_ones(K) if weights is None else weights
+    _check_weights(w, (*leading, K))
     return w.double().expand(*leading, K).reshape(leading.numel(), K)
+
+
+def _check_weights(weights: Tensor, shape: tuple[int, ...]) -> None:
+    pairs = zip(reversed(weights.shape), reversed(shape), strict=False)
+    if weights.dim() > len(shape) or any(size not in (1, wanted) for size, wanted in pairs):
+        raise ValueError(f"weights of shape {tuple(weights.shape)} do not fit losses of shape {tuple(shape)}")
+
+
+def as_classes(labels: Tensor, where: Tensor) -> Tensor:
+    """(..., N, M) bool: the positives, where ``where`` (..., N).
+
+    Raises:
+        ValueError: a valid label is neither 0 nor 1.
+    """
+    y = labels.masked_fill(~where.unsqueeze(-1), 0)
+    positive = y != 0
+    if labels.dtype != torch.bool and not torch.equal(positive.to(y.dtype), y):
+        raise ValueError("labels must be 0 or 1")
+    return positive
 
 
 def reduce_objectives(per_objective: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
@@ -89,6 +109,7 @@ def reduce_objectives(per_objective: Tensor, weights: Tensor | None, reduction: 
     """
     check_reduction(reduction)
     if weights is not None:
+        _check_weights(weights, per_objective.shape)
         per_objective = per_objective * weights.to(per_objective.dtype)
     if reduction == "per_objective":
         return per_objective

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emer.losses.analytic import weighted_objectives
+from emer.losses.analytic import reduce_analytic, weighted_objectives
 from emer.losses.arguments import (
     Reduction,
+    as_classes,
     as_weights,
     at_least_float32,
     check_columns,
@@ -28,7 +29,7 @@ from emer.losses.arguments import (
     outside_graphs,
     valid_or_all,
 )
-from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_below
+from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_on_both_sides
 from emer.losses.pair_engines import ascending_order
 
 Method = Literal["auto", "kernel", "torch", "near_linear", "compact"]
@@ -55,7 +56,7 @@ def auc_pair_loss(
 
     Args:
         scores: (..., N). One list of all exposed rows of a batch is the paper's scope, a list per request another.
-        labels: (..., N, M) bool or 0 / 1.
+        labels: (..., N, M) bool, or 0 and 1.
         weights: (..., M) or (M,) factor of each label's loss; 1 if None.
         where: (..., N) bool, True for the rows that take part; all if None.
         reduction: ``mean`` over lists and labels, ``none`` over labels only (...,), ``per_objective`` (..., M).
@@ -67,17 +68,13 @@ def auc_pair_loss(
         The reduced loss, float32, or float64 for float64 scores.
 
     Raises:
-        ValueError: shapes do not fit; ``reduction`` or ``method`` is unknown; or the kernel is asked for on another
-            device.
+        ValueError: shapes do not fit; a valid label is neither 0 nor 1; ``reduction`` or ``method`` is unknown; or the
+            kernel is asked for on another device.
     """
     check_reduction(reduction)
     check_columns(labels, scores, "labels")
     loss, per_objective = _both(scores, labels, weights, valid_or_all(scores, where), method)
-    if reduction == "per_objective":
-        loss = per_objective if weights is None else per_objective * weights
-    elif reduction == "mean":
-        loss = loss.mean()
-    return loss.to(at_least_float32(scores).dtype)
+    return reduce_analytic(loss, per_objective, weights, reduction, at_least_float32(scores).dtype)
 
 
 @outside_graphs
@@ -89,7 +86,7 @@ def _both(
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
     leading, M = scores.shape[:-1], labels.shape[-1]
     s, valid = merge_leading(at_least_float32(scores), 1), merge_leading(where, 1)
-    y = merge_leading(labels, 2) > 0
+    y = merge_leading(as_classes(labels, where), 2)
     engine = {"kernel": _kernel, "near_linear": _near_linear, "compact": _compact}[_resolve(method, y, valid)]
     w = as_weights(weights, scores, leading, M)
     loss, per_objective = weighted_objectives(s, w, lambda s, w: engine(s, y, valid, w))
@@ -140,16 +137,11 @@ def _near_linear(scores: Tensor, labels: Tensor, where: Tensor, weights: Tensor)
     valid = (torch.arange(N, device=s.device) < n).unsqueeze(1)
     y = labels.transpose(1, 2).gather(2, order.unsqueeze(1).expand(-1, M, -1))
     of_class = torch.stack([y & valid, ~y & valid]).double()  # (2, B, M, N): positives, negatives
-    up = u.new_zeros(B, N)
-    up[:, 1:] = torch.exp(u[:, :-1] - u[:, 1:]).masked_fill(~valid[:, 0, 1:], 0)
-    down = torch.zeros_like(up)
-    down[:, 1:] = up[:, 1:].flip(1)
     # Masked candidates are in neither class and add nothing.
     shape = (2, B, M, N)
     psi = PSI if scores.dtype == torch.float64 else PSI_FLOAT32
-    upwards, downwards = (t.unsqueeze(1).expand(shape).reshape(-1) for t in (up, down))
-    below = sums_below(upwards, of_class.flatten(), psi).view(2, *shape)
-    above = sums_below(downwards, of_class.flip(-1).flatten(), psi).view(2, *shape).flip(-1)
+    start = ~valid.expand(shape) | (torch.arange(N, device=s.device) == 0)
+    below, above = sums_on_both_sides(u.unsqueeze(1).expand(shape), start, of_class, psi)
     positive, negative = of_class
     counts = of_class.cumsum(dim=-1)
     positives_below, negatives_above = counts[0], counts[1, ..., -1:] - counts[1]

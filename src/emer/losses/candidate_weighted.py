@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emer.losses.analytic import weighted_objectives
+from emer.losses.analytic import reduce_analytic, weighted_objectives
 from emer.losses.arguments import (
     Reduction,
     as_weights,
@@ -25,7 +25,7 @@ from emer.losses.arguments import (
     outside_graphs,
     valid_or_all,
 )
-from emer.losses.exponential_sum import sums_below
+from emer.losses.exponential_sum import sums_on_both_sides
 from emer.losses.pair_engines import ascending_order
 from emer.ranking import rank_gap
 
@@ -70,11 +70,7 @@ def candidate_weighted_pairwise_loss(
     if not bool((candidate_weights[where] >= 0).all() and candidate_weights[where].isfinite().all()):
         raise ValueError("candidate_weights must be finite and not negative")
     loss, per_objective = _both(scores, targets, candidate_weights, weights, where)
-    if reduction == "per_objective":
-        loss = per_objective if weights is None else per_objective * weights
-    elif reduction == "mean":
-        loss = loss.mean()
-    return loss.to(at_least_float32(scores).dtype)
+    return reduce_analytic(loss, per_objective, weights, reduction, at_least_float32(scores).dtype)
 
 
 @outside_graphs
@@ -143,10 +139,5 @@ def _weighted_sums(u: Tensor, a: Tensor, start: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         (net, soft): a_i x (sum of a psi above i - sum of a psi below i), and a_i x sum of a phi below i.
     """
-    decay = torch.exp(u[..., :-1] - u[..., 1:]).masked_fill(start[..., 1:], 0)
-    up, down = torch.zeros_like(u), torch.zeros_like(u)
-    up[..., 1:] = decay
-    down[..., 1:] = decay.flip(-1)
-    below = sums_below(up.flatten(), a.flatten()).view(2, *u.shape)
-    above = sums_below(down.flatten(), a.flip(-1).flatten()).view(2, *u.shape).flip(-1)
+    below, above = sums_on_both_sides(u, start, a)
     return a * (above[0] - below[0]), a * below[1]

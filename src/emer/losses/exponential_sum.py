@@ -10,17 +10,14 @@ so that e^(-m x) of a sum of gaps is a product of powers, and a list sorted by u
 
 Decays are at most 1: nothing overflows, whatever the range of u.
 
-The polynomial comes in closed form from the Chebyshev polynomial T_n. With c = cos(pi / 2n), u(t) = -1 + (1 + c) t and
-R(t) = T_n(u(t)) / T_n(u(-1)), take psi_n(t) = t (1 - R(t)) / (1 + t), where the division is exact as R(-1) = 1. Then
-|psi_n / psi - 1| <= 1 / |T_n(2 + c)| on the whole of [0, inf), 1.2e-12 for n = 16; R(1) = 0 makes psi_n(0) = 1/2
-exactly, so the loss stays differentiable where scores are equal; and phi_n' = -psi_n, so the gradient is exactly that
-of the value returned.
+The polynomial comes in closed form from the Chebyshev polynomial T_n. With c = cos(pi / 2n), v(t) = -1 + (1 + c) t and
+R(t) = T_n(v(t)) / T_n(v(-1)), take psi_n(t) = t (1 - R(t)) / (1 + t), where the division is exact as R(-1) = 1. Then
+|psi_n / psi - 1| <= 1 / |T_n(2 + c)| on the whole of [0, inf), 1.2e-12 for n = 16; R(1) = 0 makes it 1/2 at
+distance 0, exactly, so the loss stays differentiable where scores are equal; and phi_n' = -psi_n, so the gradient is
+exactly that of the value returned.
 """
 
 from __future__ import annotations
-
-import itertools
-import threading
 
 import torch
 from torch import Tensor
@@ -64,100 +61,101 @@ PSI_FLOAT32 = (
 PHI = tuple(b / m for m, b in enumerate(PSI, start=1))
 """b_m / m."""
 
-_BLOCK = 16
-"""Elements of a block that are scanned one after the other; blocks are scanned beside each other."""
+_LANES = 128
+"""Lists shorter in number are cut into pieces until there are about as many: an operation on fewer costs as much."""
 
-_TILE = 20_480
-"""Elements at a time on a CPU: two arrays of 2.5 megabytes each."""
-
-_of_thread = threading.local()
+_CACHED = 1 << 15
+"""Numbers of the state that are worked on at a time, a quarter of a megabyte, on a CPU."""
 
 
 def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI) -> Tensor:
-    """Sums over the earlier elements of the same segment, for every element of a list.
+    """Sums over the earlier elements of the same segment, for every element of some lists.
+
+    The lists are scanned side by side, element after element. Where they are few, each is cut into pieces, which are
+    scanned twice: once for the state at their end, and again from the state that enters them.
 
     Args:
-        decay: (T,) float64 in [0, 1], e^-(gap to the element before); 0 where a segment starts. Within a segment the
-            list is sorted, so that distances are sums of gaps.
-        amount: (T,) float64 factor a_i of each element's contribution to later ones; 1 if None.
+        decay: (R, N) float64 in [0, 1], e^-(gap to the element before); 0 where a segment starts, as a list does.
+            Within a segment the list is sorted, so that distances are sums of gaps.
+        amount: (R, N) float64 factor a_i of each element's contribution to later ones; 1 if None.
         psi: the coefficients.
 
     Returns:
-        (2, T) float64: sum_{i before j} a_i psi(distance), and the same with phi.
+        (2, R, N) float64: sum_{i before j} a_i psi(distance), and the same with phi.
     """
-    result = decay.new_empty((2, decay.numel()))
-    tiles = _tiles(decay)
-    longest = max((stop - start for start, stop in tiles), default=0)
-    n = len(psi)
-    powers, state = _memory(decay, n * _BLOCK * -(-longest // _BLOCK))
-    coefficients = torch.tensor(
-        [psi, [b / m for m, b in enumerate(psi, start=1)]], dtype=decay.dtype, device=decay.device
-    )
-    for start, stop in tiles:
-        blocks = -(-(stop - start) // _BLOCK)
-        shape = (_BLOCK, n, blocks)
-        size = n * _BLOCK * blocks
-        tile_amount = None if amount is None else amount[start:stop]
-        _scan(decay[start:stop], tile_amount, powers[:size].view(shape), state[:size].view(shape))
-        sums = coefficients @ state[:size].view(shape)
-        result[:, start:stop] = sums.permute(1, 2, 0).reshape(2, -1)[:, : stop - start]
-    return result
-
-
-def _memory(like: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Two arrays of ``size`` elements; on a CPU the thread's own, as fresh pages cost more than arithmetic."""
-    if like.device.type != "cpu" or size > len(PSI) * 2 * _TILE:
-        return like.new_empty(size), like.new_empty(size)
-    kept = getattr(_of_thread, "memory", None)
-    if kept is None or kept.shape[1] < size:
-        kept = _of_thread.memory = like.new_empty((2, size))
-    return kept[0, :size], kept[1, :size]
-
-
-def _tiles(decay: Tensor) -> list[tuple[int, int]]:
-    """Slices that begin where a segment does and hold about :data:`_TILE` elements, or one segment if it is longer."""
-    T = decay.numel()
-    if T <= _TILE or decay.device.type != "cpu":
-        return [(0, T)] if T else []
-    starts = (decay == 0).nonzero().squeeze(1)
-    wanted = torch.arange(_TILE, T, _TILE)
-    cuts = starts[torch.searchsorted(starts, wanted, right=True).sub_(1).clamp_(min=0)]
-    edges = torch.unique(torch.cat([cuts, torch.tensor([0, T])])).tolist()
-    return list(itertools.pairwise(edges))
-
-
-def _scan(decay: Tensor, amount: Tensor | None, powers: Tensor, state: Tensor) -> None:
-    """Fill ``state`` with F_m of every element, in two levels: within blocks, then what enters each block.
-
-    ``powers`` is scratch. Both are (place in block, n, block), so that a step is one operation on contiguous memory.
-    """
-    blocks = state.shape[2]
-    t = _in_blocks(decay, blocks)
-    _powers(t, powers)
-    # added[j]: what the element before j contributes to j's state, be it the last one of the block before.
-    added = powers
+    R, N = decay.shape
+    if decay.numel() == 0:
+        return decay.new_zeros(2, R, N)
+    pieces = min(-(-_LANES // R), -(-N // 16))
+    length = -(-N // pieces)
+    t = _side_by_side(decay, pieces, length)
+    # What the element before an element contributes to its state.
+    added = None
     if amount is not None:
-        earlier = torch.cat([amount.new_zeros(1), amount[:-1]])
-        added = powers * _in_blocks(earlier, blocks).unsqueeze(1)
-    state[0] = added[0]
-    steps = zip(added.unbind()[1:], state.unbind(), powers.unbind()[1:], state.unbind()[1:], strict=False)
-    for more, before, power, after in steps:
-        torch.addcmul(more, before, power, out=after)
-    through = powers
-    _powers(t.cumprod(dim=0), through)  # e^(-m x), x the distance from the end of the block before
-    entering = _entering(state[-1].clone(), through[-1].clone())
-    state[..., 1:].addcmul_(through[..., 1:], entering)
+        earlier = torch.zeros_like(amount)
+        earlier[:, 1:] = amount[:, :-1]
+        added = _side_by_side(earlier, pieces, length)
+    coefficients = torch.tensor([psi, [b / m for m, b in enumerate(psi, start=1)]], dtype=t.dtype, device=t.device)
+    state = t.new_zeros(len(psi), t.shape[1])
+    if pieces > 1:
+        state = _entering(_scan(t, added, state, None, None), t.prod(dim=0))
+    sums = t.new_empty(length, 2, t.shape[1])
+    _scan(t, added, state, coefficients, sums)
+    return sums.permute(1, 2, 0).reshape(2, R, pieces * length)[..., :N]
 
 
-def _in_blocks(values: Tensor, blocks: int) -> Tensor:
-    """(place in block, block), with 0 past the end."""
-    padded = values.new_zeros(blocks * _BLOCK)
-    padded[: values.numel()] = values
-    return padded.view(blocks, _BLOCK).t().contiguous()
+def sums_on_both_sides(
+    u: Tensor, start: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI
+) -> tuple[Tensor, Tensor]:
+    """:func:`sums_below`, and the same over the later elements of each segment.
+
+    Args:
+        u: (..., N) float64, ascending within segments; anything finite elsewhere.
+        start: (..., N) bool, where a segment starts; the first element of a list does.
+        amount: (..., N) float64, as in :func:`sums_below`.
+        psi: the coefficients.
+
+    Returns:
+        (below, above): (2, ..., N) each.
+    """
+    up, down = torch.zeros_like(u), torch.zeros_like(u)
+    up[..., 1:] = torch.exp(u[..., :-1] - u[..., 1:]).masked_fill(start[..., 1:], 0)
+    down[..., 1:] = up[..., 1:].flip(-1)
+    both = None if amount is None else torch.stack([amount, amount.flip(-1)]).reshape(-1, u.shape[-1])
+    sums = sums_below(torch.stack([up, down]).reshape(-1, u.shape[-1]), both, psi).view(2, 2, *u.shape)
+    return sums[:, 0], sums[:, 1].flip(-1)
 
 
-def _powers(t: Tensor, out: Tensor) -> None:
-    """Fill ``out`` (place, n, block) with t^1 .. t^n, each the product of two lower powers."""
+def _side_by_side(values: Tensor, pieces: int, length: int) -> Tensor:
+    """(R, N) as (place, lane): every row cut into ``pieces`` of ``length``, with 0 past its end."""
+    R, N = values.shape
+    padded = torch.nn.functional.pad(values, (0, pieces * length - N)) if pieces * length > N else values
+    return padded.reshape(R * pieces, length).t().contiguous()
+
+
+def _scan(t: Tensor, added: Tensor | None, state: Tensor, coefficients: Tensor | None, out: Tensor | None) -> Tensor:
+    """Run F_m along the places of ``t`` (place, lane), from ``state`` (n, lane); return it at the last place.
+
+    ``out`` (place, 2, lane) gets the sums that ``coefficients`` (2, n) make of it, unless None.
+    """
+    (length, lanes), n = t.shape, len(state)
+    some = min(length, max(1, _CACHED // (n * lanes))) if t.device.type == "cpu" else length
+    powers, states = t.new_empty(some, n, lanes), t.new_empty(some, n, lanes)
+    for start in range(0, length, some):
+        stop = min(start + some, length)
+        p, f = powers[: stop - start], states[: stop - start]
+        _fill_powers(t[start:stop], p)
+        a = p if added is None else p * added[start:stop].unsqueeze(1)
+        for power, more, now in zip(p.unbind(), a.unbind(), f.unbind(), strict=True):
+            state = torch.addcmul(more, state, power, out=now)
+        if coefficients is not None and out is not None:
+            torch.matmul(coefficients, f, out=out[start:stop])
+        state = state.clone()
+    return state
+
+
+def _fill_powers(t: Tensor, out: Tensor) -> None:
+    """Fill ``out`` (place, n, lane) with t^1 .. t^n, each the product of two lower powers."""
     out[:, 0] = t
     known = 1
     while known < out.shape[1]:
@@ -166,18 +164,19 @@ def _powers(t: Tensor, out: Tensor) -> None:
         known += more
 
 
-def _entering(left: Tensor, through: Tensor) -> Tensor:
-    """(n, blocks - 1) state that enters each block but the first, by doubling: x_b = left_b + through_b x_(b-1).
+def _entering(left: Tensor, across: Tensor) -> Tensor:
+    """(n, lane) state that enters each piece, by doubling: x_b = left_b + across_b x_(b-1) leaves piece b.
 
     Args:
-        left: (n, blocks) state at the last element of each block without what entered it. Overwritten.
-        through: (n, blocks) decay across each block. Overwritten.
+        left: (n, lane) state at the last element of each piece without what entered it. Overwritten.
+        across: (lane,) decay across each piece, 0 if a segment starts in it: nothing passes there.
     """
+    through = left.new_empty(1, *left.shape)
+    _fill_powers(across.unsqueeze(0), through)
+    through = through[0]
     step = 1
-    # Nothing passes the start of a segment: there the decay is 0, and it stays 0.
     while step < left.shape[1] and bool(through[0, step:].any()):
-        across = through[:, step:]
-        left[:, step:] += across * left[:, :-step]
-        across.copy_(across * through[:, :-step])
+        left[:, step:] += through[:, step:] * left[:, :-step]
+        through[:, step:] = through[:, step:] * through[:, :-step]
         step *= 2
-    return left[:, :-1]
+    return torch.cat([torch.zeros_like(left[:, :1]), left[:, :-1]], dim=1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emer.losses.arguments import merge_leading, valid_or_all
-from emer.losses.pairwise import Method, pair_count, pairwise_logistic
+from emer.losses.pairwise import Method, pair_count, pairwise_logistic_terms
 from emer.ranking import rank_gap
 
 
@@ -24,8 +24,8 @@ def graded_pairwise_loss(
 
         L_b = 1 / |D_b| sum_{(i, j) in D_b} softplus(-(s_i - s_j)),   D_b = {(i, j): grade_i > grade_j}
 
-    Half of the multi-objective loss over ordered pairs with the grade as its only target and ties left out. Usually few
-    candidates have a grade (those that were shown), so the others are dropped before anything is sorted.
+    This is the multi-objective loss with the grade as its only target. Usually few candidates have a grade (those that
+    were shown), so the others are dropped before anything is sorted.
 
     Args:
         scores: (..., N).
@@ -57,7 +57,7 @@ def graded_pairwise_terms(
     first = first[:, : int(valid.sum(dim=1).max()) if valid.numel() else 0]
     valid = valid.gather(1, first)
     ranks = rank_gap(merge_leading(grades, 1).gather(1, first).unsqueeze(-1), valid)
-    loss, _ = pairwise_logistic(
+    loss, _ = pairwise_logistic_terms(
         merge_leading(scores, 1).gather(1, first), None, ranks=ranks, where=valid, method=method
     )
     return loss.view(leading), pair_count(ranks, valid).view(leading)

@@ -54,7 +54,7 @@ def listnet_loss(
         return reduce_objectives(loss, weights, reduction)
 
 
-def lambda_loss(
+def lambdarank_loss(
     scores: Tensor,
     targets: Tensor,
     *,

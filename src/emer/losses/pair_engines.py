@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_below
+from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_on_both_sides
 from emer.ranking import rank_gap
 
 CACHED_TARGETS = 1 << 16
@@ -64,17 +64,19 @@ def near_linear(
     place = torch.arange(N, device=s.device)
     valid = place < n
     psi = PSI if scores.dtype == torch.float64 else PSI_FLOAT32
-    net, soft = net_sums(u, valid, psi)
+    below, above = sums_on_both_sides(u, ~valid | (place == 0), psi=psi)
+    net, soft = (above[0] - below[0]).masked_fill(~valid, 0), (below[1] * valid).sum(dim=1)
     position = torch.empty_like(order).scatter_(1, order, place.expand_as(order))
     r = ((2 * position - n + 1) * where).double()
     x = (s - u.gather(1, (n // 2).clamp(max=max(N - 1, 0)))) * where if N else s
 
     double_sum = 2 * soft.unsqueeze(-1).expand_as(weights).clone()
     pairs = (n * (n - 1) // 2).double().expand_as(weights).clone()
-    squares = torch.empty_like(weights)
+    total, squares = torch.empty_like(weights), torch.empty_like(weights)
     for rows, g in _slices(ranks, where):
+        torch.sum(g, dim=1, out=total[rows])
         torch.sum(g.square_(), dim=1, out=squares[rows])
-    request, objective = _tied_objectives(squares, n).nonzero(as_tuple=True)
+    request, objective = _tied_objectives(total, squares, n).nonzero(as_tuple=True)
     groups = None
     if exclude_ties and len(request):
         groups = _TieGroups(ranks, where, position, u, request, objective, psi)
@@ -94,7 +96,8 @@ def near_linear(
             groups.subtract_ranks(difference, rows.start)
         double_sum[rows] += torch.bmm(x[rows].unsqueeze(1), difference).squeeze(1)
         gradient[rows] += torch.bmm(difference, slope[rows].unsqueeze(-1)).squeeze(-1)
-    loss = (double_sum / (2 * pairs).clamp(min=1)).masked_fill(~some, 0)
+    # Taking ties out may leave a rounding below 0.
+    loss = (double_sum / (2 * pairs).clamp(min=1)).masked_fill(~some, 0).clamp_(min=0)
     return loss, gradient.masked_fill(~where, 0).to(scores.dtype)
 
 
@@ -111,18 +114,18 @@ def _slices(ranks: Tensor, where: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, g if masked is None else g.masked_fill_(masked[rows], 0)
 
 
-def _tied_objectives(squares: Tensor, n: Tensor) -> Tensor:
+def _tied_objectives(total: Tensor, squares: Tensor, n: Tensor) -> Tensor:
     """(B, K) bool: whether some of the n (B, 1) valid candidates share their target.
 
     Args:
-        squares: (B, K) sums of the squared rank gaps. Distinct gaps are n - 1, n - 3 ...; their squares sum to
-            n (n^2 - 1) / 3, and ties make the sum smaller.
+        total, squares: (B, K) sums of the rank gaps and of their squares. Distinct gaps are n - 1, n - 3 ..: they sum
+            to 0 and their squares to n (n^2 - 1) / 3. Ties leave the first sum and make the second smaller.
 
     Raises:
-        ValueError: the sum is larger.
+        ValueError: the first sum is not 0 or the second is larger.
     """
     distinct = n * (n * n - 1).double() / 3
-    wrong = (squares > distinct).any(dim=1)
+    wrong = ((total != 0) | (squares > distinct)).any(dim=1)
     if bool(wrong.any()):
         raise wrong_ranks(int(wrong.nonzero()[0]))
     return squares < distinct
@@ -141,7 +144,7 @@ class _TieGroups:
 
     Attributes:
         request, objective, place, item: (T,) whom each member is.
-        r, net: (T,) float64 rank gap, and net sum (:func:`net_sums`), of each inside its group.
+        r, net: (T,) float64 rank gap inside its group, and sum of psi over the members above minus that below, of each.
         pairs, soft: (R,) float64 number of tied pairs, and the sum of phi over them.
     """
 
@@ -179,10 +182,8 @@ class _TieGroups:
         before = torch.arange(len(key), device=u.device) - first.repeat_interleave(length)
         self.r = (2 * before - length.repeat_interleave(length) + 1).double()
         x = u[self.request, self.place]
-        decay = torch.exp(torch.diff(x, prepend=x[:1]).neg()).masked_fill(start, 0)
-        after = torch.cat([decay[1:], decay.new_zeros(1)])
-        below, above = sums_below(torch.cat([decay, after.flip(0)]), psi=psi).view(2, 2, -1).unbind(1)
-        self.net = above[0].flip(0) - below[0]
+        below, above = sums_on_both_sides(x, start, psi=psi)
+        self.net = above[0] - below[0]
         zeros = x.new_zeros(len(request))
         self.pairs = zeros.index_add(0, row, before.double())
         self.soft = zeros.index_add(0, row, below[1])
@@ -209,25 +210,6 @@ def _tied_items(ranks: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return row, item, ranks[row, item].long()
 
 
-def net_sums(u: Tensor, valid: Tensor, psi: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Sums over the pairs of each row of ascending scores.
-
-    Args:
-        u: (B, N) float64, ascending over the valid places, which come first.
-        valid: (B, N) bool.
-        psi: coefficients of the exponential sum.
-
-    Returns:
-        (net, soft): (B, N) sum of psi over the scores above minus that over those below; (B,) sum of phi over pairs.
-    """
-    B, N = u.shape
-    decay = u.new_zeros(2, B, N)
-    decay[0, :, 1:] = torch.exp(u[:, :-1] - u[:, 1:]).masked_fill(~valid[:, 1:], 0)
-    decay[1, :, 1:] = decay[0, :, 1:].flip(1)
-    below, above = sums_below(decay.flatten(), psi=psi).view(2, 2, B, N).unbind(1)
-    return (above[0].flip(1) - below[0]).masked_fill(~valid, 0), below[1].sum(dim=1)
-
-
 def dense(
     scores: Tensor, ranks: Tensor, where: Tensor, weights: Tensor, exclude_ties: bool, tiled: bool = False
 ) -> tuple[Tensor, Tensor]:
@@ -240,7 +222,7 @@ def dense(
     n = where.sum(dim=1, keepdim=True)
     r = rank_gap(s.unsqueeze(-1), where)
     g = ranks.masked_fill(~where.unsqueeze(-1), 0).double()
-    has_ties = _tied_objectives(g.square().sum(dim=1), n).any(dim=0).tolist() if exclude_ties else [False] * K
+    has_ties = (_tied_objectives(g.sum(dim=1), g.square().sum(dim=1), n).any(dim=0) & exclude_ties).tolist()
     difference = r.double() - g
     rows = max(1, DENSE_PAIRS // max(1, B * N)) if tiled else max(1, N)
     pairs, soft, net = torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(g)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from emer.losses import pair_engines
-from emer.losses.analytic import weighted_objectives
+from emer.losses.analytic import reduce_analytic, weighted_objectives
 from emer.losses.arguments import (
     Reduction,
     as_weights,
@@ -69,23 +69,25 @@ def pairwise_logistic_loss(
 
     The gradient is analytic and flows to ``scores`` and ``weights``; it cannot be differentiated again. Scores may have
     any finite values: the error against exact arithmetic is that of rounding the result (relative 1e-7 in float32,
-    about 1e-12 in float64). NaN or infinite scores give a loss of NaN. Under ``torch.compile`` the loss runs between
-    graphs.
+    about 1e-12 in float64). NaN or infinite scores give a loss of NaN or infinity. Pairs of equal
+    targets are taken out of the sum over all pairs, which leaves an absolute error of some 1e-16 times what they added.
+    Under ``torch.compile`` the loss runs between graphs.
 
     Args:
         scores: (..., N); half precision is computed in float32.
         targets: (..., N, K), finite; only their order inside a request matters. May be None if ``ranks`` is given.
         weights: (..., K) or (K,) factor of each objective's loss; 1 if None.
         where: (..., N) bool, True for the candidates that take part; all if None.
-        ranks: (..., N, K) integer rank gaps of ``targets`` over ``where``, as stored with a request; computed if None.
+        ranks: (..., N, K) integer rank gaps over ``where`` (#smaller - #larger, n - 1 for the largest of n targets;
+            :func:`emer.ranking.rank_gap`), as stored with a request. ``targets`` are then not read.
         ties: ``exclude`` drops pairs with equal targets. ``half`` gives them the label 1/2, which is what the printed
             formula amounts to when it is summed over ordered pairs.
         reduction: ``mean`` over requests and objectives (a scalar), ``none`` over objectives only (...,), or
             ``per_objective`` not at all (..., K).
         method: how. ``kernel`` (compiled, CPU) and ``near_linear`` (tensor operations) take O(N log N) time and O(N)
-            memory per request; ``tiled`` and ``dense`` take all pairs without approximation, in O(N^2) time, ``dense``
-            with as much memory. ``auto`` is the kernel on the CPU; elsewhere ``dense`` up to :data:`DENSE_UP_TO`
-            candidates and ``near_linear`` above.
+            memory per request, and sort each target unless ``ranks`` are given; ``tiled`` and ``dense`` take all pairs
+            without approximation, in O(N^2) time, ``dense`` with as much memory. ``auto`` is the kernel on the CPU;
+            elsewhere ``dense`` up to :data:`DENSE_UP_TO` candidates and ``near_linear`` above.
 
     Returns:
         The reduced loss, float32, or float64 for float64 scores.
@@ -96,12 +98,10 @@ def pairwise_logistic_loss(
     """
     check_reduction(reduction)
     loss, per_objective = _both(scores, targets, weights, where, ranks, ties, method)
-    if reduction == "per_objective":
-        return (per_objective if weights is None else per_objective * weights).to(at_least_float32(scores).dtype)
-    return (loss.mean() if reduction == "mean" else loss).to(at_least_float32(scores).dtype)
+    return reduce_analytic(loss, per_objective, weights, reduction, at_least_float32(scores).dtype)
 
 
-def pairwise_logistic(
+def pairwise_logistic_terms(
     scores: Tensor,
     targets: Tensor | None,
     *,

@@ -24,6 +24,7 @@ from torch import Tensor
 from emer.losses import soft_rank_torch
 from emer.losses.arguments import (
     Reduction,
+    as_classes,
     at_least_float32,
     check_columns,
     check_reduction,
@@ -60,8 +61,9 @@ def soft_rank(
         scores: (..., N); half precision is computed in float32.
         strength: kappa in epsilon = kappa * sd / n, sd being the population standard deviation of the list's valid
             scores, without gradient: ranks do not change when all scores are shifted or scaled. About 1 to 3 leaves
-            blocks of many candidates; above some 5 normal scores form a single one, in which ranks are linear in the
-            scores. The sd is at least :data:`SPREAD_FLOOR`, so that equal scores have a finite gradient.
+            blocks of many candidates; above twice the largest standardised score (some 6 at N = 500) there is a single
+            one, in which ranks are linear in the scores. The sd is at least :data:`SPREAD_FLOOR`, so that equal scores
+            have a finite gradient.
         epsilon: the regularisation itself, as other libraries have it; overrides ``strength``.
         where: (..., N) bool, True for the candidates that take part; all if None.
         method: ``kernel`` (compiled, CPU): O(N log N) time. ``torch`` (tensor operations, any device): rounds of O(N),
@@ -129,10 +131,7 @@ def rank_sum_auc_loss(
     check_reduction(reduction)
     check_columns(labels, scores, "labels")
     where = valid_or_all(scores, where)
-    y = labels.masked_fill(~where.unsqueeze(-1), 0)
-    positive = y != 0
-    if not torch.equal(positive.to(y.dtype), y):
-        raise ValueError("labels must be 0 or 1")
+    positive = as_classes(labels, where)
     s = at_least_float32(scores)
     if squash:
         # Masked before the sigmoid, whose gradient at NaN is NaN, not 0; and in float64, since scores near 0 would be

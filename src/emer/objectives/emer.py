@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emer.errors import EmerError
 from emer.losses.graded import graded_pairwise_terms
-from emer.losses.pairwise import Ties, pairwise_logistic
+from emer.losses.pairwise import Ties, pairwise_logistic_terms
 from emer.objectives.advantage import Metric, Normalise, Scope, advantage_weights
 from emer.objectives.base import ObjectiveOutput
 from emer.objectives.satisfaction import Level, satisfaction_level
@@ -169,7 +169,7 @@ class EmerObjective(nn.Module):
             if self.evolve and previous_scores is not None:
                 evolving = self._evolving(scores, previous_scores, targets, batch)
                 weights = weights * evolving
-            per_request, per_objective = pairwise_logistic(
+            per_request, per_objective = pairwise_logistic_terms(
                 scores, None, weights=weights, ranks=ranks, where=batch.mask, ties=self.ties
             )
             prior = per_request.mean()
