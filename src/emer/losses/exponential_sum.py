@@ -61,11 +61,14 @@ PSI_FLOAT32 = (
 PHI = tuple(b / m for m, b in enumerate(PSI, start=1))
 """b_m / m."""
 
-_LANES = 128
-"""Lists shorter in number are cut into pieces until there are about as many: an operation on fewer costs as much."""
+_ENOUGH = 64
+"""From this many lists on they are scanned whole: operations on so many at once pay for themselves."""
 
-_CACHED = 1 << 15
-"""Numbers of the state that are worked on at a time, a quarter of a megabyte, on a CPU."""
+_LANES = 1024
+"""Fewer lists are cut into about this many pieces, of 16 elements at least."""
+
+_CACHED = 1 << 17
+"""Numbers of the state that are worked on at a time, a megabyte, on a CPU."""
 
 
 def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI) -> Tensor:
@@ -86,7 +89,7 @@ def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ..
     R, N = decay.shape
     if decay.numel() == 0:
         return decay.new_zeros(2, R, N)
-    pieces = min(-(-_LANES // R), -(-N // 16))
+    pieces = 1 if R >= _ENOUGH else min(-(-_LANES // R), -(-N // 16))
     length = -(-N // pieces)
     t = _side_by_side(decay, pieces, length)
     # What the element before an element contributes to its state.
@@ -99,9 +102,9 @@ def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ..
     state = t.new_zeros(len(psi), t.shape[1])
     if pieces > 1:
         state = _entering(_scan(t, added, state, None, None), t.prod(dim=0))
-    sums = t.new_empty(length, 2, t.shape[1])
+    sums = t.new_empty(2, *t.shape)
     _scan(t, added, state, coefficients, sums)
-    return sums.permute(1, 2, 0).reshape(2, R, pieces * length)[..., :N]
+    return sums.transpose(1, 2).reshape(2, R, pieces * length)[..., :N]
 
 
 def sums_on_both_sides(
@@ -136,31 +139,32 @@ def _side_by_side(values: Tensor, pieces: int, length: int) -> Tensor:
 def _scan(t: Tensor, added: Tensor | None, state: Tensor, coefficients: Tensor | None, out: Tensor | None) -> Tensor:
     """Run F_m along the places of ``t`` (place, lane), from ``state`` (n, lane); return it at the last place.
 
-    ``out`` (place, 2, lane) gets the sums that ``coefficients`` (2, n) make of it, unless None.
+    ``out`` (2, place, lane) gets the sums that ``coefficients`` (2, n) make of it, unless None.
     """
     (length, lanes), n = t.shape, len(state)
     some = min(length, max(1, _CACHED // (n * lanes))) if t.device.type == "cpu" else length
-    powers, states = t.new_empty(some, n, lanes), t.new_empty(some, n, lanes)
+    powers, states = t.new_empty(n * some * lanes), t.new_empty(n * some * lanes)
     for start in range(0, length, some):
         stop = min(start + some, length)
-        p, f = powers[: stop - start], states[: stop - start]
+        shape = (n, stop - start, lanes)
+        p, f = (x[: n * (stop - start) * lanes].view(shape) for x in (powers, states))
         _fill_powers(t[start:stop], p)
-        a = p if added is None else p * added[start:stop].unsqueeze(1)
-        for power, more, now in zip(p.unbind(), a.unbind(), f.unbind(), strict=True):
+        a = p if added is None else p * added[start:stop]
+        for power, more, now in zip(p.unbind(1), a.unbind(1), f.unbind(1), strict=True):
             state = torch.addcmul(more, state, power, out=now)
         if coefficients is not None and out is not None:
-            torch.matmul(coefficients, f, out=out[start:stop])
+            out[:, start:stop] = (coefficients @ f.view(n, -1)).view(2, -1, lanes)
         state = state.clone()
     return state
 
 
 def _fill_powers(t: Tensor, out: Tensor) -> None:
-    """Fill ``out`` (place, n, lane) with t^1 .. t^n, each the product of two lower powers."""
-    out[:, 0] = t
+    """Fill ``out`` (n, ...) with t^1 .. t^n, each the product of two lower powers."""
+    out[0] = t
     known = 1
-    while known < out.shape[1]:
-        more = min(known, out.shape[1] - known)
-        torch.mul(out[:, :more], out[:, known - 1 : known], out=out[:, known : known + more])
+    while known < len(out):
+        more = min(known, len(out) - known)
+        torch.mul(out[:more], out[known - 1], out=out[known : known + more])
         known += more
 
 
@@ -171,9 +175,8 @@ def _entering(left: Tensor, across: Tensor) -> Tensor:
         left: (n, lane) state at the last element of each piece without what entered it. Overwritten.
         across: (lane,) decay across each piece, 0 if a segment starts in it: nothing passes there.
     """
-    through = left.new_empty(1, *left.shape)
-    _fill_powers(across.unsqueeze(0), through)
-    through = through[0]
+    through = torch.empty_like(left)
+    _fill_powers(across, through)
     step = 1
     while step < left.shape[1] and bool(through[0, step:].any()):
         left[:, step:] += through[:, step:] * left[:, :-step]
