@@ -130,3 +130,17 @@ def test_descending_order_puts_padding_last_and_breaks_ties_by_position() -> Non
     scores = torch.tensor([[0.5, 9.0, 0.7, 0.5, -3.0]])
     where = torch.tensor([[True, False, True, True, True]])
     assert descending_order(scores, where).tolist() == [[2, 0, 3, 4, 1]]
+
+
+def test_rank_gap_refuses_what_is_no_mask() -> None:
+    values = torch.rand(4, 10, 1)
+    for wrong in (torch.full((4, 10), 255, dtype=torch.uint8), torch.ones(1, 10, dtype=torch.bool)):
+        with pytest.raises(ValueError, match="where"):
+            rank_gap(values, wrong)
+    with pytest.raises(ValueError, match="expected \\(B, N, K\\)"):
+        rank_gap(values[..., 0], torch.ones(4, 10, dtype=torch.bool))
+
+
+def test_rank_gap_of_integers() -> None:
+    where = torch.ones(1, 3, dtype=torch.bool)
+    assert rank_gap(torch.tensor([[[5], [-2], [5]]]), where).flatten().tolist() == [1, -2, 1]

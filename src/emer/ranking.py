@@ -18,6 +18,21 @@ MAX_CANDIDATES = 32_768
 """Largest request whose rank gaps fit into int16 (|g| <= n - 1)."""
 
 
+def valid_or_all(scores: Tensor, where: Tensor | None) -> Tensor:
+    """``where``, or all True in the shape of ``scores``.
+
+    Raises:
+        ValueError: the shapes differ, or ``where`` is not bool.
+    """
+    if where is None:
+        return torch.ones_like(scores, dtype=torch.bool)
+    if where.dtype != torch.bool:
+        raise ValueError(f"where must be bool, not {where.dtype}")
+    if where.shape != scores.shape:
+        raise ValueError(f"where has shape {tuple(where.shape)}, the scores have {tuple(scores.shape)}")
+    return where
+
+
 def rank_gap(values: Tensor, where: Tensor) -> Tensor:
     """Rank gap g of every candidate for every objective.
 
@@ -27,7 +42,13 @@ def rank_gap(values: Tensor, where: Tensor) -> Tensor:
 
     Returns:
         (B, N, K) int32, 0 on padding.
+
+    Raises:
+        ValueError: ``values`` has not three axes, or ``where`` is not bool or not their first two.
     """
+    if values.dim() != 3:
+        raise ValueError(f"values have shape {tuple(values.shape)}, expected (B, N, K)")
+    where = valid_or_all(values[..., 0] if values.shape[2] else values.new_zeros(values.shape[:2]), where)
     if not values.is_floating_point():
         values = values.double()
     if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):

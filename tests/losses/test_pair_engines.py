@@ -150,3 +150,56 @@ def test_largest_request_that_the_rank_type_allows() -> None:
     z, weight = np.polynomial.hermite_e.hermegauss(60)
     expected = (weight * np.log1p(np.exp(math.sqrt(2) * z))).sum() / math.sqrt(2 * math.pi)
     assert a == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_a_score_that_is_not_finite_spoils_its_request_only(wrong: float, dtype: torch.dtype, method: Method) -> None:
+    s = torch.tensor([[0.0, wrong, 1.0, 5.0], [0.0, 2.0, 1.0, wrong]], dtype=dtype).requires_grad_()
+    where = torch.tensor([[True, True, True, False]] * 2)
+    t = torch.tensor([[[1.0], [2.0], [3.0], [0.0]]] * 2)
+    loss = pairwise_logistic_loss(s, t, where=where, reduction="none", method=method)
+    assert loss.isnan().tolist() == [True, False]
+    (gradient,) = torch.autograd.grad(loss[1], s)
+    assert gradient[1].isfinite().all() and gradient[1, 3] == 0
+
+
+@pytest.mark.parametrize("method", ["kernel", "near_linear"])
+def test_more_candidates_than_squares_are_exact_for(method: Method) -> None:
+    n = 700_000
+    t = torch.randperm(n, generator=torch.Generator().manual_seed(0)).double().unsqueeze(-1)
+    loss = pairwise_logistic_loss(torch.zeros(n), t, method=method)
+    assert loss.item() == pytest.approx(math.log(2), rel=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_rank_out_of_range_is_refused(method: Method) -> None:
+    s = torch.randn(1, 100)
+    g = rank_gap(torch.rand(1, 100, 1), torch.ones(1, 100, dtype=torch.bool))
+    g[0, 3] += 150
+    g[0, 4] -= 150
+    with pytest.raises(ValueError, match="not rank gaps over its valid candidates"):
+        pairwise_logistic_loss(s, None, ranks=g, method=method)
+    with pytest.raises(ValueError, match="does not hold the rank gaps of 200 candidates"):
+        pairwise_logistic_loss(torch.randn(1, 200), None, ranks=torch.zeros(1, 200, 1, dtype=torch.int8), method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ranks_on_masked_places_are_not_read(method: Method) -> None:
+    g = torch.Generator().manual_seed(0)
+    s, t = torch.randn(2, 20, generator=g), torch.randint(0, 4, (2, 20, 2), generator=g).float()
+    where = torch.rand(2, 20, generator=g) < 0.7
+    ranks = rank_gap(t, where)
+    dirty = ranks.masked_fill(~where.unsqueeze(-1), 30_000)
+    clean, other = (pairwise_logistic_loss(s, None, ranks=r, where=where, method=method) for r in (ranks, dirty))
+    assert torch.equal(clean, other)
+
+
+def test_a_batch_changed_before_backward_is_an_error() -> None:
+    s = torch.randn(1, 9, requires_grad=True)
+    ranks = rank_gap(torch.rand(1, 9, 2), torch.ones(1, 9, dtype=torch.bool))
+    loss = pairwise_logistic_loss(s, None, ranks=ranks, reduction="per_objective")
+    ranks.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.mean().backward()

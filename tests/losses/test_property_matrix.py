@@ -453,3 +453,11 @@ def test_wrong_shapes_are_refused(loss: Row) -> None:
     for mask in (where[:, :-1], where[0], where.unsqueeze(-1)):
         with pytest.raises(ValueError, match="shape"):
             loss(s, t, where=mask)
+
+
+@over_all_losses
+def test_weights_of_another_shape_are_refused(loss: Row) -> None:
+    s, t, where = example(loss)
+    for shape in ((7, 4, 3), (2,), (4,), (3, 1, 3)):
+        with pytest.raises(ValueError, match="weights of shape"):
+            loss(s, t, where=where, weights=torch.ones(shape, dtype=torch.float64))

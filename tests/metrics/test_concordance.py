@@ -304,3 +304,22 @@ def test_the_kernel_is_many_times_as_fast():
             runs.append(time.process_time() - start)
         seconds[method] = min(runs)
     assert seconds["torch"] > 5 * seconds["kernel"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64])
+def test_negative_integers_of_any_type(dtype):
+    g = torch.Generator().manual_seed(7)
+    scores = torch.randn(4, 50, generator=g)
+    for low, high in ((-1, 2), (-9, -3), (-100, 100)):
+        targets = torch.randint(low, high, (4, 50, 2), generator=g)
+        for method in ("kernel", "torch"):
+            found = concordance_auc(scores, targets.to(dtype), method=method)
+            np.testing.assert_array_equal(found, brute_force(scores, targets, np.ones((4, 50, 2), dtype=bool)))
+
+
+def test_clock_times_and_extreme_integers_are_sorted_not_counted():
+    scores = torch.arange(5.0).unsqueeze(0)
+    times = 1_700_000_000 + torch.arange(5).view(1, 5, 1)
+    assert concordance_auc(scores, times).item() == 1
+    extreme = torch.tensor([-(2**63), -1, 0, 2**53, 2**63 - 1]).view(1, 5, 1)
+    assert concordance_auc(scores, extreme).item() == 1

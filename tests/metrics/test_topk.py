@@ -151,3 +151,22 @@ def test_nan_on_padding_is_not_read(function):
     values = torch.tensor([[[0.2], [torch.nan], [0.7]]])
     where = torch.tensor([[True, False, True]])
     assert torch.equal(function(scores, values, 3, where=where), function(scores[:, ::2], values[:, ::2], 3))
+
+
+def test_shapes_and_masks_that_do_not_fit_are_refused():
+    scores, values = torch.randn(4, 20), torch.rand(4, 20, 2)
+    for function in (dcg_at_k, mean_at_k, hit_rate_at_k, ndcg_at_k, map_at_k):
+        for wrong in (torch.ones(1, 20, dtype=torch.bool), torch.ones(4, 20), torch.full((4, 20), 2)):
+            with pytest.raises(ValueError, match="where"):
+                function(scores, values, 5, where=wrong)
+        for wrong_values in (torch.rand(9, 50, 2), torch.rand(4, 21, 2), torch.rand(4, 20)):
+            with pytest.raises(ValueError, match="do not fit"):
+                function(scores, wrong_values, 5)
+
+
+def test_minus_infinity_is_better_than_padding():
+    scores = torch.full((1, 200), -torch.inf, dtype=torch.float64)
+    values = torch.ones(1, 200, 1)
+    where = torch.arange(200).unsqueeze(0) >= 20
+    values[:, :20] = 999
+    assert mean_at_k(scores, values, 150, where=where).item() == 1

@@ -20,6 +20,9 @@ NEGLIGIBLE = 40.0
 would become slow denormal numbers, are dropped."""
 
 
+EXACT_SQUARES = 200_000
+"""Up to this many candidates the sum of their squared rank gaps is exact in float64; of more, ties are looked for."""
+
 SMALL_GROUP = 4
 """Tie groups up to this size are summed pair by pair: starting a scan costs more."""
 
@@ -81,9 +84,9 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
         distinct = n * (n * n - 1.0) / 3.0
         ties = False
         for k in range(K):
-            if sums[k] != 0.0 or squares[k] > distinct:
+            if sums[k] != 0.0 or squares[k] > distinct * (1.0 + 1e-9):
                 return b
-            ties = ties or squares[k] < distinct
+            ties = ties or squares[k] < distinct or n > EXACT_SQUARES
             loss[b, k] = (linear[k] + 2.0 * soft) / (2.0 * all_pairs)
         if not (ties and exclude_ties):
             continue
@@ -99,7 +102,7 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
         for k in range(K):
             linear[k] = 0.0
             loss[b, k] = 2.0 * soft
-            if squares[k] == distinct:
+            if squares[k] == distinct and n <= EXACT_SQUARES:
                 continue
             for j in range(n):
                 g[j] = ranks[b, position[j], k]
@@ -141,6 +144,7 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
                 own += slope[k] * net_rank
             gradient[b, i] = own + 2.0 * total_slope * net[j] - tied_slope[j]
         for k in range(K):
+            # For an objective with ties, squares[k] is by now its number of pairs.
             pairs = all_pairs if squares[k] == distinct else squares[k]
             # Taking ties out may leave a rounding below 0.
             loss[b, k] = max(loss[b, k] + linear[k], 0.0) / (2.0 * pairs) if pairs > 0 else 0.0

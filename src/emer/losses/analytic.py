@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,23 +10,28 @@ from torch import Tensor
 
 from emer.losses.arguments import Reduction
 
-Engine = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(scores (B, N), weights (B, K) float64) -> (loss (B, K) float64, derivative (B, N) of its sum with those weights)."""
+Engine = Callable[..., tuple[Tensor, Tensor]]
+"""(scores (B, N), weights (B, K) float64, where (B, N), *inputs) -> (loss (B, K) float64, derivative (B, N) of its sum
+with those weights)."""
 
 
-def weighted_objectives(scores: Tensor, weights: Tensor, engine: Engine) -> tuple[Tensor, Tensor]:
+def weighted_objectives(
+    scores: Tensor, weights: Tensor, where: Tensor, engine: Engine, *inputs: Tensor
+) -> tuple[Tensor, Tensor]:
     """Loss of each objective, and their weighted mean with its gradient from the same pass.
 
     Args:
         scores: (B, N) float32 or float64.
         weights: (B, K) float64.
+        where: (B, N) bool. A request with a valid score that is not finite has the loss and the gradient NaN.
+        inputs: what else the engine reads. Changing them between the two passes is an error.
         engine: sees both without their gradient history; called again if the second result's gradient is asked for.
 
     Returns:
         (loss (B,) = (1 / K) sum_k weights[:, k] * per_objective[:, k], per_objective (B, K)), float64. The first is
         differentiable in scores and weights, the second in scores; neither twice.
     """
-    loss, per_objective = _Analytic.apply(scores, weights, engine)
+    loss, per_objective = _Analytic.apply(scores, weights, engine, where, *inputs)
     return loss, per_objective
 
 
@@ -46,25 +51,36 @@ def reduce_analytic(
 
 class _Analytic(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, weights: Tensor, engine: Engine) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, scores: Tensor, weights: Tensor, engine: Engine, where: Tensor, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.engine, ctx.objectives = engine, max(1, weights.shape[1])
-        s, w = scores.detach(), weights.detach()
-        per_objective, gradient = engine(s, w / ctx.objectives)
-        ctx.save_for_backward(s, gradient, per_objective)
+        w = weights.detach()
+        per_objective, gradient = _run(engine, scores.detach(), w / ctx.objectives, where, inputs)
+        ctx.save_for_backward(scores, gradient, per_objective, where, *inputs)
         return (per_objective * w).sum(dim=1) / ctx.objectives, per_objective
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, of_loss: Tensor | None, of_objectives: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, None]:
-        scores, gradient, per_objective = ctx.saved_tensors
+    def backward(ctx: Any, of_loss: Tensor | None, of_objectives: Tensor | None) -> tuple[Tensor | None, ...]:
+        scores, gradient, per_objective, where, *inputs = ctx.saved_tensors
         of_scores = of_weights = None
         if of_loss is not None:
             of_scores = of_loss.to(gradient.dtype).unsqueeze(1) * gradient
             of_weights = of_loss.unsqueeze(1) * per_objective / ctx.objectives
         if of_objectives is not None:
-            _, more = ctx.engine(scores, of_objectives)
+            _, more = _run(ctx.engine, scores.detach(), of_objectives, where, inputs)
             of_scores = more if of_scores is None else of_scores + more
-        return of_scores, of_weights, None
+        return (of_scores, of_weights, None, None, *(None for _ in inputs))
+
+
+def _run(
+    engine: Engine, scores: Tensor, weights: Tensor, where: Tensor, inputs: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    # A sort would put NaN behind the masked candidates, and the loss would be that of other numbers.
+    wrong = (~scores.isfinite() & where).any(dim=1, keepdim=True)
+    if not bool(wrong.any()):
+        return engine(scores, weights, where, *inputs)
+    loss, gradient = engine(scores.masked_fill(wrong, 0), weights, where, *inputs)
+    return loss.masked_fill(wrong, torch.nan), gradient.masked_fill(wrong & where, torch.nan)

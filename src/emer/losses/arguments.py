@@ -44,27 +44,21 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f"reduction must be one of {', '.join(get_args(Reduction))}, not {reduction!r}")
 
 
-def valid_or_all(scores: Tensor, where: Tensor | None) -> Tensor:
-    """``where``, or all True in the shape of ``scores``.
-
-    Raises:
-        ValueError: the shapes differ, or ``where`` is not bool.
-    """
-    if where is None:
-        return torch.ones_like(scores, dtype=torch.bool)
-    if where.dtype != torch.bool:
-        raise ValueError(f"where must be bool, not {where.dtype}")
-    if where.shape != scores.shape:
-        raise ValueError(f"where has shape {tuple(where.shape)}, the scores have {tuple(scores.shape)}")
-    return where
-
-
 def check_columns(columns: Tensor, scores: Tensor, name: str) -> None:
     """Raise ValueError unless ``columns`` is (..., N, K) for ``scores`` (..., N)."""
     if columns.dim() != scores.dim() + 1 or columns.shape[:-1] != scores.shape:
         raise ValueError(
             f"{name} has shape {tuple(columns.shape)}; scores {tuple(scores.shape)} need one more axis at its end"
         )
+
+
+def check_rank_type(ranks: Tensor) -> None:
+    """Raise ValueError unless the type of ``ranks`` (..., N, K) holds the rank gaps of N candidates."""
+    if ranks.is_floating_point() or ranks.is_complex() or ranks.dtype == torch.bool:
+        raise ValueError(f"ranks are {ranks.dtype}; rank gaps are integers")
+    info, N = torch.iinfo(ranks.dtype), ranks.shape[-2]
+    if info.max < N - 1 or info.min > 1 - N:
+        raise ValueError(f"ranks are {ranks.dtype}, which does not hold the rank gaps of {N} candidates")
 
 
 def at_least_float32(scores: Tensor) -> Tensor:
@@ -75,11 +69,12 @@ def at_least_float32(scores: Tensor) -> Tensor:
 def as_weights(weights: Tensor | None, scores: Tensor, leading: torch.Size, K: int) -> Tensor:
     """(B, K) float64 for weights broadcastable to (*leading, K), B being the product of ``leading``; 1 if None."""
     w = scores.new_ones(K) if weights is None else weights
-    _check_weights(w, (*leading, K))
+    check_weights(w, (*leading, K))
     return w.double().expand(*leading, K).reshape(leading.numel(), K)
 
 
-def _check_weights(weights: Tensor, shape: tuple[int, ...]) -> None:
+def check_weights(weights: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless ``weights`` can be expanded to ``shape``."""
     pairs = zip(reversed(weights.shape), reversed(shape), strict=False)
     if weights.dim() > len(shape) or any(size not in (1, wanted) for size, wanted in pairs):
         raise ValueError(f"weights of shape {tuple(weights.shape)} do not fit losses of shape {tuple(shape)}")
@@ -109,7 +104,7 @@ def reduce_objectives(per_objective: Tensor, weights: Tensor | None, reduction: 
     """
     check_reduction(reduction)
     if weights is not None:
-        _check_weights(weights, per_objective.shape)
+        check_weights(weights, per_objective.shape)
         per_objective = per_objective * weights.to(per_objective.dtype)
     if reduction == "per_objective":
         return per_objective

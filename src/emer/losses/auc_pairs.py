@@ -27,10 +27,10 @@ from emer.losses.arguments import (
     check_reduction,
     merge_leading,
     outside_graphs,
-    valid_or_all,
 )
 from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_on_both_sides
 from emer.losses.pair_engines import ascending_order
+from emer.ranking import valid_or_all
 
 Method = Literal["auto", "kernel", "torch", "near_linear", "compact"]
 
@@ -89,7 +89,7 @@ def _both(
     y = merge_leading(as_classes(labels, where), 2)
     engine = {"kernel": _kernel, "near_linear": _near_linear, "compact": _compact}[_resolve(method, y, valid)]
     w = as_weights(weights, scores, leading, M)
-    loss, per_objective = weighted_objectives(s, w, lambda s, w: engine(s, y, valid, w))
+    loss, per_objective = weighted_objectives(s, w, valid, lambda s, w, valid, y: engine(s, y, valid, w), y)
     return loss.view(leading), per_objective.view(*leading, M)
 
 

@@ -19,8 +19,8 @@ from emer.losses.arguments import (
     check_columns,
     check_reduction,
     reduce_objectives,
-    valid_or_all,
 )
+from emer.ranking import valid_or_all
 
 
 def aucm_loss(

@@ -23,11 +23,10 @@ from emer.losses.arguments import (
     check_reduction,
     merge_leading,
     outside_graphs,
-    valid_or_all,
 )
 from emer.losses.exponential_sum import sums_on_both_sides
 from emer.losses.pair_engines import ascending_order
-from emer.ranking import rank_gap
+from emer.ranking import rank_gap, valid_or_all
 
 
 def candidate_weighted_pairwise_loss(
@@ -81,8 +80,13 @@ def _both(
     s, valid = merge_leading(at_least_float32(scores), 1), merge_leading(where, 1)
     g = rank_gap(merge_leading(targets, 2), valid)
     a = merge_leading(candidate_weights, 1).detach().double().masked_fill(~valid, 0)
+    # Only ratios matter; so no product of two overflows.
+    largest = a.amax(dim=1, keepdim=True) if a.shape[1] else a.sum(dim=1, keepdim=True)
+    a = a / largest.masked_fill(largest == 0, 1)
     w = as_weights(weights, scores, leading, K)
-    loss, per_objective = weighted_objectives(s, w, lambda s, w: _near_linear(s, g, a, valid, w))
+    loss, per_objective = weighted_objectives(
+        s, w, valid, lambda s, w, valid, g, a: _near_linear(s, g, a, valid, w), g, a
+    )
     return loss.view(leading), per_objective.view(*leading, K)
 
 

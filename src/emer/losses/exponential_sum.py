@@ -124,8 +124,9 @@ def sums_on_both_sides(
     up, down = torch.zeros_like(u), torch.zeros_like(u)
     up[..., 1:] = torch.exp(u[..., :-1] - u[..., 1:]).masked_fill(start[..., 1:], 0)
     down[..., 1:] = up[..., 1:].flip(-1)
-    both = None if amount is None else torch.stack([amount, amount.flip(-1)]).reshape(-1, u.shape[-1])
-    sums = sums_below(torch.stack([up, down]).reshape(-1, u.shape[-1]), both, psi).view(2, 2, *u.shape)
+    rows = 2 * u.shape[:-1].numel(), u.shape[-1]
+    both = None if amount is None else torch.stack([amount, amount.flip(-1)]).reshape(rows)
+    sums = sums_below(torch.stack([up, down]).reshape(rows), both, psi).view(2, 2, *u.shape)
     return sums[:, 0], sums[:, 1].flip(-1)
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emer.losses.arguments import merge_leading, valid_or_all
+from emer.losses.arguments import merge_leading
 from emer.losses.pairwise import Method, pair_count, pairwise_logistic_terms
-from emer.ranking import rank_gap
+from emer.ranking import rank_gap, valid_or_all
 
 
 def graded_pairwise_loss(

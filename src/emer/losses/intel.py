@@ -19,9 +19,9 @@ from emer.losses.arguments import (
     check_reduction,
     merge_leading,
     reduce_objectives,
-    valid_or_all,
 )
 from emer.losses.weighted_pairs import weighted_pair_sum
+from emer.ranking import valid_or_all
 
 
 def intel_mse_loss(

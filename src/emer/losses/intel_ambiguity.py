@@ -17,9 +17,9 @@ from emer.losses.arguments import (
     check_reduction,
     merge_leading,
     reduce_objectives,
-    valid_or_all,
 )
 from emer.losses.intel import graded_lists
+from emer.ranking import valid_or_all
 
 
 def intel_mse_ambiguity(

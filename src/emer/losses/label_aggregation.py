@@ -10,9 +10,10 @@ from emer.losses.arguments import (
     at_least_float32,
     check_columns,
     check_reduction,
+    check_weights,
     reduce_objectives,
-    valid_or_all,
 )
+from emer.ranking import valid_or_all
 
 
 def label_aggregation_loss(
@@ -50,7 +51,10 @@ def label_aggregation_loss(
     with torch.autocast(scores.device.type, enabled=False):
         s = torch.where(where, at_least_float32(scores), 0)
         y = labels.to(s.dtype).masked_fill(~where.unsqueeze(-1), 0)
-        factor = y.new_ones(y.shape[-1]) if weights is None else weights.to(s.dtype)
+        factor = y.new_ones(y.shape[-1])
+        if weights is not None:
+            check_weights(weights, (*scores.shape[:-1], y.shape[-1]))
+            factor = weights.to(s.dtype).expand(y.shape[-1]) if weights.dim() == 0 else weights.to(s.dtype)
         if stochastic:
             t = y.gather(-1, _draw(factor, y, generator)).squeeze(-1)
         else:

@@ -12,10 +12,9 @@ from emer.losses.arguments import (
     check_reduction,
     merge_leading,
     reduce_objectives,
-    valid_or_all,
 )
 from emer.losses.weighted_pairs import weighted_pair_sum
-from emer.ranking import descending_order
+from emer.ranking import descending_order, valid_or_all
 
 
 def listnet_loss(

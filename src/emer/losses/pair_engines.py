@@ -23,6 +23,9 @@ CACHED_TARGETS = 1 << 16
 DEVICE_TARGETS = 1 << 24
 """The same on other devices."""
 
+EXACT_SQUARES = 200_000
+"""Up to this many candidates the sum of their squared rank gaps is exact in float64; of more, ties are looked for."""
+
 DENSE_PAIRS = 1 << 20
 """Pairs at a time in :func:`dense` when tiled: a few matrices of 8 MB."""
 
@@ -125,10 +128,10 @@ def _tied_objectives(total: Tensor, squares: Tensor, n: Tensor) -> Tensor:
         ValueError: the first sum is not 0 or the second is larger.
     """
     distinct = n * (n * n - 1).double() / 3
-    wrong = ((total != 0) | (squares > distinct)).any(dim=1)
+    wrong = ((total != 0) | (squares > distinct * (1 + 1e-9))).any(dim=1)
     if bool(wrong.any()):
         raise wrong_ranks(int(wrong.nonzero()[0]))
-    return squares < distinct
+    return (squares < distinct) | (n > EXACT_SQUARES)
 
 
 class _TieGroups:
@@ -197,13 +200,16 @@ class _TieGroups:
 
 def _tied_items(ranks: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Row, item and rank gap of every candidate that shares its gap in ``ranks`` (R, N); there may be a few others."""
+    ranks = ranks.masked_fill(~where, 0)
     if ranks.device.type == "cpu":
         # NumPy's radix sort of small integers is 20 times as fast as torch.sort.
         ordered = torch.from_numpy(np.sort(ranks.numpy(), axis=1, kind="stable"))
     else:
         ordered = ranks.sort(dim=1).values
-    row, place = (ordered[:, 1:] == ordered[:, :-1]).nonzero(as_tuple=True)
     R, N = ranks.shape
+    if bool((ordered[:, -1] >= N).any() or (ordered[:, 0] <= -N).any()):
+        raise wrong_ranks(None)
+    row, place = (ordered[:, 1:] == ordered[:, :-1]).nonzero(as_tuple=True)
     shared = torch.zeros((R, 2 * N), dtype=torch.bool, device=ranks.device)
     shared[row, ordered[row, place].long() + N] = True
     row, item = (shared.gather(1, ranks.long() + N) & where).nonzero(as_tuple=True)
@@ -222,6 +228,9 @@ def dense(
     n = where.sum(dim=1, keepdim=True)
     r = rank_gap(s.unsqueeze(-1), where)
     g = ranks.masked_fill(~where.unsqueeze(-1), 0).double()
+    too_large = (g.abs() >= n.clamp(min=1).unsqueeze(-1)).flatten(1).any(dim=1)
+    if bool(too_large.any()):
+        raise wrong_ranks(int(too_large.nonzero()[0]))
     has_ties = (_tied_objectives(g.sum(dim=1), g.square().sum(dim=1), n).any(dim=0) & exclude_ties).tolist()
     difference = r.double() - g
     rows = max(1, DENSE_PAIRS // max(1, B * N)) if tiled else max(1, N)
@@ -266,10 +275,10 @@ def ascending_order(scores: Tensor, where: Tensor) -> Tensor:
     return key & 0xFFFFFFFF
 
 
-def wrong_ranks(row: int) -> ValueError:
-    """The error for rank gaps that no targets could have."""
+def wrong_ranks(row: int | None) -> ValueError:
+    """The error for rank gaps that no targets could have, of a request if it is known."""
     return ValueError(
-        f"ranks of request {row} are not rank gaps over its valid candidates; "
+        f"ranks of {'a request' if row is None else f'request {row}'} are not rank gaps over its valid candidates; "
         "compute them with emer.ranking.rank_gap(targets, where), with the same where"
     )
 

@@ -27,12 +27,12 @@ from emer.losses.arguments import (
     as_weights,
     at_least_float32,
     check_columns,
+    check_rank_type,
     check_reduction,
     merge_leading,
     outside_graphs,
-    valid_or_all,
 )
-from emer.ranking import rank_gap
+from emer.ranking import rank_gap, valid_or_all
 
 Ties = Literal["exclude", "half"]
 Method = Literal["auto", "kernel", "near_linear", "tiled", "dense"]
@@ -69,7 +69,7 @@ def pairwise_logistic_loss(
 
     The gradient is analytic and flows to ``scores`` and ``weights``; it cannot be differentiated again. Scores may have
     any finite values: the error against exact arithmetic is that of rounding the result (relative 1e-7 in float32,
-    about 1e-12 in float64). NaN or infinite scores give a loss of NaN or infinity. Pairs of equal
+    about 1e-12 in float64). A NaN or infinite score gives its request a loss of NaN. Pairs of equal
     targets are taken out of the sum over all pairs, which leaves an absolute error of some 1e-16 times what they added.
     Under ``torch.compile`` the loss runs between graphs.
 
@@ -162,14 +162,15 @@ def _both(
         ranks = rank_gap(merge_leading(targets, 2), rows)
     else:
         check_columns(ranks, scores, "ranks")
-        if ranks.is_floating_point() or ranks.dtype == torch.bool:
-            raise ValueError(f"ranks are {ranks.dtype}; rank gaps are integers")
+        check_rank_type(ranks)
     K = ranks.shape[-1]
     w = as_weights(weights, scores, leading, K)
     s = merge_leading(at_least_float32(scores), 1)
     engine = pair_engines.ENGINES[_resolve(method, s)]
-    g, exclude_ties = merge_leading(ranks, 2), ties == "exclude"
-    loss, per_objective = weighted_objectives(s, w, lambda s, w: engine(s, g, rows, w, exclude_ties))
+    exclude_ties = ties == "exclude"
+    loss, per_objective = weighted_objectives(
+        s, w, rows, lambda s, w, rows, g: engine(s, g, rows, w, exclude_ties), merge_leading(ranks, 2)
+    )
     return loss.view(leading), per_objective.view(*leading, K)
 
 

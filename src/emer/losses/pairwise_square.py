@@ -18,12 +18,13 @@ from emer.losses.arguments import (
     Reduction,
     at_least_float32,
     check_columns,
+    check_rank_type,
     check_reduction,
     merge_leading,
     reduce_objectives,
-    valid_or_all,
 )
-from emer.ranking import rank_gap
+from emer.losses.pair_engines import wrong_ranks
+from emer.ranking import rank_gap, valid_or_all
 
 
 def pairwise_square_loss(
@@ -77,9 +78,11 @@ def _rank_gaps(scores: Tensor, targets: Tensor | None, ranks: Tensor | None, whe
     valid = rows.unsqueeze(-1)
     if ranks is not None:
         check_columns(ranks, scores, "ranks")
+        check_rank_type(ranks)
         gap = merge_leading(ranks, 2).long().masked_fill(~valid, 0)
-        if bool((gap.abs() >= n.clamp(min=1)).any()):
-            raise ValueError("ranks has gaps as large as a request; compute them with emer.ranking.rank_gap over where")
+        wrong = (gap.abs() >= n.clamp(min=1)).any(dim=(1, 2)) | (gap.sum(dim=1) != 0).any(dim=1)
+        if bool(wrong.any()):
+            raise wrong_ranks(int(wrong.nonzero()[0]))
         return gap
     if targets is None:
         raise ValueError("pairwise_square_loss needs targets or their ranks")

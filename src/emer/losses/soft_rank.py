@@ -31,8 +31,8 @@ from emer.losses.arguments import (
     merge_leading,
     outside_graphs,
     reduce_objectives,
-    valid_or_all,
 )
+from emer.ranking import valid_or_all
 
 Method = Literal["auto", "kernel", "torch"]
 

@@ -15,8 +15,8 @@ from emer.losses.arguments import (
     check_reduction,
     merge_leading,
     reduce_objectives,
-    valid_or_all,
 )
+from emer.ranking import valid_or_all
 
 Scope = Literal["batch", "request"]
 

@@ -78,10 +78,11 @@ def _integers(targets: Tensor) -> tuple[np.ndarray, int, int | None]:
             return narrow.contiguous().numpy(), 0, None
     else:
         least, most = (int(x) for x in targets.to(_signed(targets.dtype)).aminmax())
-        if most - least < DENSE * N:
+        span = most - least + 1
+        if span <= DENSE * N:
             if targets.dtype not in (torch.int16, torch.int32):
                 targets, least = (targets.to(_signed(targets.dtype)) - least).to(torch.int32), 0
-            return targets.contiguous().numpy(), least, most - least + 1
+            return targets.contiguous().numpy(), least, span
         if _signed(targets.dtype) != torch.int64:
             return targets.to(torch.int32).contiguous().numpy(), 0, None
     levels = _levels(targets.transpose(1, 2).contiguous().numpy())

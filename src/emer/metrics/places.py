@@ -24,10 +24,14 @@ def first_places(values: Tensor, k: int, where: Tensor) -> tuple[Tensor, Tensor]
         where the position means nothing.
 
     Raises:
-        ValueError: ``k`` is below 1.
+        ValueError: ``k`` is below 1, ``where`` is not bool, or a shape does not fit.
     """
     if k < 1:
         raise ValueError(f"k is {k}; a list has at least 1 place")
+    if values.dim() != 3:
+        raise ValueError(f"values have shape {tuple(values.shape)}, expected (B, N, K)")
+    if where.dtype != torch.bool or where.shape != values.shape[:2]:
+        raise ValueError(f"where must be bool {tuple(values.shape[:2])}, not {where.dtype} {tuple(where.shape)}")
     places = min(k, values.shape[1])
     placed = torch.arange(places, device=where.device) < where.sum(dim=-1, keepdim=True)
     if values.device.type != "cpu":
@@ -41,6 +45,8 @@ def first_places(values: Tensor, k: int, where: Tensor) -> tuple[Tensor, Tensor]
 
 def values_at(values: Tensor, position: Tensor, placed: Tensor) -> Tensor:
     """(B, k, K) float ``values`` (B, N, K) in the first places (B, k, K) or (B, k, 1), 0 past the last candidate."""
+    if len(values) != len(position):
+        raise ValueError(f"values of {len(values)} requests do not fit scores of {len(position)}")
     position = position.expand(-1, -1, values.shape[-1])
     return values.gather(1, position).to(float_of(values)).masked_fill(~placed, 0)
 
@@ -67,8 +73,9 @@ def _sorted(values: Tensor, places: int, where: Tensor) -> Tensor:
     from emer.kernels.sorting import LOW_BITS, sorted_positions
 
     B, N, K = values.shape
-    # Ascending, ties by position, so the largest must look least.
-    v = -_comparable(values).transpose(1, 2).reshape(B * K, N).contiguous().numpy()
+    # Ascending, ties by position, so the largest must look least; masked places have infinity to themselves.
+    negative = -_comparable(values).transpose(1, 2).reshape(B * K, N)
+    v = negative.clamp(max=torch.finfo(negative.dtype).max).contiguous().numpy()
     valid = where.unsqueeze(1).expand(B, K, N).reshape(B * K, N).contiguous().numpy()
     position = torch.empty((B * K, places), dtype=torch.int64)
     p = position.numpy()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from emer.metrics.places import first_places, float_of, values_at
+from emer.ranking import valid_or_all
 
 
 @torch.no_grad()
@@ -38,16 +39,16 @@ def dcg_at_k(scores: Tensor, values: Tensor, k: int, *, where: Tensor | None = N
         (B, K), type of ``values``; NaN where a request has no valid candidate.
 
     Raises:
-        ValueError: ``k`` is below 1.
+        ValueError: ``k`` is below 1, a shape does not fit, or ``where`` is not bool.
     """
-    position, placed = first_places(scores.unsqueeze(-1), k, valid_or_all(scores, where))
+    position, placed = first_places(scores.unsqueeze(-1), k, _valid(scores, values, where))
     return dcg_of_top(values_at(values, position, placed), placed)
 
 
 @torch.no_grad()
 def mean_at_k(scores: Tensor, values: Tensor, k: int, *, where: Tensor | None = None) -> Tensor:
     """MEAN@k = (1 / k') sum_{r <= k'} p_(r) (EMER eq. 12). Arguments and result as in :func:`dcg_at_k`."""
-    position, placed = first_places(scores.unsqueeze(-1), k, valid_or_all(scores, where))
+    position, placed = first_places(scores.unsqueeze(-1), k, _valid(scores, values, where))
     return mean_of_top(values_at(values, position, placed), placed)
 
 
@@ -56,7 +57,7 @@ def hit_rate_at_k(scores: Tensor, values: Tensor, k: int, *, where: Tensor | Non
     """HitRate@k = |top k' by value ∩ top k' by score| / k' (EMER eq. 11). Arguments as in
     :func:`dcg_at_k`.
     """
-    where = valid_or_all(scores, where)
+    where = _valid(scores, values, where)
     chosen, placed = first_places(scores.unsqueeze(-1), k, where)
     wanted, _ = first_places(values, k, where)
     return hit_rate_of_top(chosen, wanted, placed, where).to(float_of(values))
@@ -74,7 +75,7 @@ def ndcg_at_k(scores: Tensor, labels: Tensor, k: int, *, where: Tensor | None = 
     Returns:
         (B, M); NaN where a request has no positive label, since every order of it is as good.
     """
-    where = valid_or_all(scores, where)
+    where = _valid(scores, labels, where)
     ideal = ideal_dcg_at_k(labels, k, where)
     return _drop(dcg_at_k(scores, labels, k, where=where) / ideal, ideal > 0)
 
@@ -94,7 +95,7 @@ def map_at_k(scores: Tensor, labels: Tensor, k: int, *, where: Tensor | None = N
     Returns:
         (B, M); NaN where a request has no positive label.
     """
-    where = valid_or_all(scores, where)
+    where = _valid(scores, labels, where)
     position, placed = first_places(scores.unsqueeze(-1), k, where)
     positive = labels != 0
     hit = values_at(positive, position, placed).to(float_of(labels))
@@ -146,9 +147,11 @@ def ordered_sum(values: Tensor) -> Tensor:
     return values.cumsum(dim=1)[:, -1] if values.shape[1] else values.sum(dim=1)
 
 
-def valid_or_all(scores: Tensor, where: Tensor | None) -> Tensor:
-    """``where``, or True for every candidate."""
-    return torch.ones_like(scores, dtype=torch.bool) if where is None else where
+def _valid(scores: Tensor, values: Tensor, where: Tensor | None) -> Tensor:
+    """``where`` or all True; raise ValueError unless ``values`` is (B, N, K) for ``scores`` (B, N)."""
+    if scores.dim() != 2 or values.dim() != 3 or values.shape[:2] != scores.shape:
+        raise ValueError(f"values of shape {tuple(values.shape)} do not fit scores of shape {tuple(scores.shape)}")
+    return valid_or_all(scores, where)
 
 
 def _drop(metric: Tensor, keep: Tensor) -> Tensor:
