@@ -9,7 +9,7 @@ WHEELS := $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 FIND_LINKS := $(if $(WHEELS),--find-links $(WHEELS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-quick lint format lock clean
+.PHONY: help setup train test test-quick lint format bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: $(READY) ## Style and types
 format: $(READY) ## Put the code into house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure losses and metrics, into benchmarks/RESULTS.md (some ten minutes)
+	$(BIN)/python benchmarks/run.py
 
 lock: $(READY) ## Renew constraints.txt from pyproject.toml
 	@{ echo '# Exact versions that work together, installed with `-c constraints.txt` by `make setup`.'; \

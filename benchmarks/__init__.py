@@ -1,0 +1,1 @@
+"""Times and errors of the losses and metrics, beside other ways to compute the same numbers."""
