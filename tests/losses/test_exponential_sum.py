@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import mpmath
 import pytest
 import torch
 from torch import Tensor
 
 from emer.losses import exponential_sum
-from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_below
+from emer.losses.exponential_sum import (
+    PHI,
+    PSI,
+    PSI_FLOAT32,
+    sums_below,
+    sums_in_lists,
+    sums_in_segments,
+    sums_in_short_segments,
+)
 
 
 def coefficients(n: int) -> list[float]:
@@ -114,3 +125,61 @@ def test_nothing_to_sum() -> None:
     for shape in ((0, 3), (3, 0)):
         assert sums_below(torch.zeros(shape, dtype=torch.float64)).shape == (2, *shape)
     assert torch.equal(sums_below(torch.zeros(2, 7, dtype=torch.float64)), torch.zeros(2, 2, 7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (3, 2, 40), (70, 33)])
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 8.0, 25.0, 1e4])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_sums_in_lists_equal_all_pairs(shape: tuple[int, ...], scale: float, weighted: bool) -> None:
+    """Cumulated where the scores are near each other, scanned where they are not; 1e3 away from 0."""
+    g = torch.Generator().manual_seed(len(shape))
+    N = shape[-1]
+    valid = torch.arange(N) < torch.randint(1, N + 1, (*shape[:-1], 1), generator=g)
+    u = 1e3 + scale * torch.randn(shape, generator=g, dtype=torch.float64)
+    u = u.masked_fill(~valid, torch.inf).sort(dim=-1).values.masked_fill(~valid, -7.0)
+    amount = torch.rand(shape, generator=g, dtype=torch.float64) * valid if weighted else None
+    for psi, rtol in ((PSI, 3e-12), (PSI_FLOAT32, 2e-9)):
+        sums = sums_in_lists(u, valid, amount, psi)
+        for index in itertools.product(*map(range, shape[:-1])):
+            inside = valid[index]
+            x, a = u[index][inside], (torch.ones(N, dtype=torch.float64) if amount is None else amount[index])[inside]
+            segment = torch.zeros(len(x), dtype=torch.int64)
+            psi_below, phi_below = brute_force(x, segment, a)
+            psi_above = brute_force(-x.flip(0), segment, a.flip(0))[0].flip(0)
+            for side, expected in zip(sums, (psi_below, psi_above, phi_below), strict=True):
+                torch.testing.assert_close(side[index][inside], expected, rtol=rtol, atol=1e-300)
+                assert (side[index][~inside] == 0).all()
+
+
+def test_lists_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    u = torch.randn(7, 30, generator=g, dtype=torch.float64).sort(dim=1).values
+    valid = torch.arange(30) < torch.tensor([[30], [0], [1], [12], [30], [2], [29]])
+    whole = sums_in_lists(u, valid)
+    monkeypatch.setattr(exponential_sum, "_CACHED", 150)
+    for part, side in zip(sums_in_lists(u, valid), whole, strict=True):
+        assert torch.equal(part, side)
+
+
+def test_the_limit_of_cumulated_sums_overflows_nothing() -> None:
+    """Scores as far apart as they may be, at either end of their range."""
+    for psi in (PSI, PSI_FLOAT32):
+        spread = exponential_sum._SPREAD / len(psi)
+        u = torch.cat([torch.zeros(500), torch.full((500,), spread)]).double().unsqueeze(0)
+        sums = sums_in_lists(u, torch.ones_like(u, dtype=torch.bool), psi=psi)
+        far = 500 * math.exp(-spread)
+        expected = torch.arange(500).double() / 2
+        torch.testing.assert_close(sums.below[0], torch.cat([expected, expected + far]), rtol=1e-8, atol=0)
+        torch.testing.assert_close(sums.below[0, 500], torch.tensor(far, dtype=torch.float64), rtol=1e-8, atol=0)
+        torch.testing.assert_close(sums.above[0, 499], torch.tensor(far, dtype=torch.float64), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("lengths", [[], [1], [2, 1, 3], [4] * 10 + [1, 2, 7]])
+def test_sums_in_short_segments_are_those_of_the_scan(lengths: list[int]) -> None:
+    g = torch.Generator().manual_seed(0)
+    segments = [torch.randn(n, generator=g, dtype=torch.float64).sort().values for n in lengths]
+    u = torch.cat([torch.empty(0, dtype=torch.float64), *segments])
+    before = torch.cat([torch.empty(0, dtype=torch.int64), *(torch.arange(n) for n in lengths)])
+    pairs = sums_in_short_segments(u, before, max(lengths, default=0))
+    for a, b in zip(pairs, sums_in_segments(u, before == 0), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-300)

@@ -175,10 +175,11 @@ def test_more_candidates_than_squares_are_exact_for(method: Method) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_one_rank_out_of_range_is_refused(method: Method) -> None:
+    """Although the gaps and their squares have possible sums."""
     s = torch.randn(1, 100)
-    g = rank_gap(torch.rand(1, 100, 1), torch.ones(1, 100, dtype=torch.bool))
-    g[0, 3] += 150
-    g[0, 4] -= 150
+    g = torch.zeros(1, 100, 1, dtype=torch.int32)
+    g[0, 3] = 150
+    g[0, 4] = -150
     with pytest.raises(ValueError, match="not rank gaps over its valid candidates"):
         pairwise_logistic_loss(s, None, ranks=g, method=method)
     with pytest.raises(ValueError, match="does not hold the rank gaps of 200 candidates"):

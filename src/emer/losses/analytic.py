@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,6 +79,9 @@ class _Analytic(torch.autograd.Function):
 def _run(
     engine: Engine, scores: Tensor, weights: Tensor, where: Tensor, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
+    # One sum tells that all are finite; it may itself overflow, and masked places may hold anything.
+    if math.isfinite(scores.sum().item()):
+        return engine(scores, weights, where, *inputs)
     # A sort would put NaN behind the masked candidates, and the loss would be that of other numbers.
     wrong = (~scores.isfinite() & where).any(dim=1, keepdim=True)
     if not bool(wrong.any()):

@@ -28,7 +28,7 @@ from emer.losses.arguments import (
     merge_leading,
     outside_graphs,
 )
-from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_on_both_sides
+from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_in_lists
 from emer.losses.pair_engines import ascending_order
 from emer.ranking import valid_or_all
 
@@ -140,17 +140,16 @@ def _near_linear(scores: Tensor, labels: Tensor, where: Tensor, weights: Tensor)
     # Masked candidates are in neither class and add nothing.
     shape = (2, B, M, N)
     psi = PSI if scores.dtype == torch.float64 else PSI_FLOAT32
-    start = ~valid.expand(shape) | (torch.arange(N, device=s.device) == 0)
-    below, above = sums_on_both_sides(u.unsqueeze(1).expand(shape), start, of_class, psi)
+    sums = sums_in_lists(u.unsqueeze(1).expand(shape), valid.expand(shape), of_class, psi)
     positive, negative = of_class
     counts = of_class.cumsum(dim=-1)
     positives_below, negatives_above = counts[0], counts[1, ..., -1:] - counts[1]
     coefficient = negative * positives_below - positive * negatives_above
     # psi of the other class: above minus below, and phi once for each pair.
-    net = above[0] - below[0]
+    net = sums.above - sums.below
     slope = coefficient + positive * net[1] + negative * net[0]
     centre = u.gather(1, (n // 2).clamp(max=max(N - 1, 0))).unsqueeze(1) if N else 0
-    total = (coefficient * (u.unsqueeze(1) - centre) + positive * below[1, 1] + negative * below[1, 0]).sum(dim=-1)
+    total = (coefficient * (u.unsqueeze(1) - centre) + positive * sums.soft[1] + negative * sums.soft[0]).sum(dim=-1)
     pairs = of_class.sum(dim=-1).prod(dim=0)
     loss = (total / pairs.clamp(min=1)).masked_fill(pairs == 0, 0)
     by_place = torch.einsum("bm,bmn->bn", weights / pairs.clamp(min=1) * (pairs > 0), slope)

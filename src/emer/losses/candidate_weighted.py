@@ -24,7 +24,7 @@ from emer.losses.arguments import (
     merge_leading,
     outside_graphs,
 )
-from emer.losses.exponential_sum import sums_on_both_sides
+from emer.losses.exponential_sum import BothSides, sums_in_lists, sums_in_segments
 from emer.losses.pair_engines import ascending_order
 from emer.ranking import rank_gap, valid_or_all
 
@@ -100,8 +100,7 @@ def _near_linear(s: Tensor, g: Tensor, a: Tensor, valid: Tensor, weights: Tensor
     inside = place < valid.sum(dim=1, keepdim=True)
     u, a = s.double().gather(1, order).masked_fill(~inside, 0), a.gather(1, order)
     centre = u.sum(dim=1, keepdim=True) / inside.sum(dim=1, keepdim=True).clamp(min=1)
-    first = (place == 0).expand_as(inside)
-    net, soft = _weighted_sums(u, a, first | ~inside)
+    net, soft = _weighted(sums_in_lists(u, inside, a), a)
 
     # The same inside the groups of equal targets: rows (B, K) sorted by target, then by score.
     level = (g.transpose(1, 2).gather(2, order.unsqueeze(1).expand(B, K, N)).long() + N) * inside.unsqueeze(1)
@@ -114,7 +113,7 @@ def _near_linear(s: Tensor, g: Tensor, a: Tensor, valid: Tensor, weights: Tensor
         return values.unsqueeze(1).expand(B, K, N).gather(2, place)
 
     u_k, a_k = by_target(u), by_target(a)
-    tied_net, tied_soft = _weighted_sums(u_k, a_k, start | (level == 0))
+    tied_net, tied_soft = _weighted(sums_in_segments(u_k, start | (level == 0), a_k), a_k)
     # In this order, weight before minus weight after is the weighted rank of the target, ties ranked by score: what the
     # rank by score has more than that is due to pairs of different targets.
     before = a_k.cumsum(dim=2) - a_k
@@ -137,11 +136,6 @@ def _weighted_rank(a: Tensor) -> Tensor:
     return a * (upto - a - (upto[..., -1:] - upto))
 
 
-def _weighted_sums(u: Tensor, a: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Exponential sums within segments of ascending ``u``, for weights ``a``, all (..., N).
-
-    Returns:
-        (net, soft): a_i x (sum of a psi above i - sum of a psi below i), and a_i x sum of a phi below i.
-    """
-    below, above = sums_on_both_sides(u, start, a)
-    return a * (above[0] - below[0]), a * below[1]
+def _weighted(sums: BothSides, a: Tensor) -> tuple[Tensor, Tensor]:
+    """(net, soft): a_i x (sum of a psi above i - sum of a psi below i), and a_i x sum of a phi below i."""
+    return a * (sums.above - sums.below), a * sums.soft

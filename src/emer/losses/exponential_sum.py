@@ -8,7 +8,8 @@ so that e^(-m x) of a sum of gaps is a product of powers, and a list sorted by u
 
     F_m(j) = sum_{i < j} a_i e^(-m (u_j - u_i)) = (F_m(j - 1) + a_(j-1)) t_j^m,    t_j = e^-(u_j - u_(j-1)).
 
-Decays are at most 1: nothing overflows, whatever the range of u.
+Decays are at most 1: nothing overflows, whatever the range of u. Where that range is small enough, F_m is a cumulative
+sum times a power instead, which tensor libraries compute in fewer operations.
 
 The polynomial comes in closed form from the Chebyshev polynomial T_n. With c = cos(pi / 2n), v(t) = -1 + (1 + c) t and
 R(t) = T_n(v(t)) / T_n(v(-1)), take psi_n(t) = t (1 - R(t)) / (1 + t), where the division is exact as R(-1) = 1. Then
@@ -18,6 +19,8 @@ exactly that of the value returned.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,6 +73,20 @@ _LANES = 1024
 _CACHED = 1 << 17
 """Numbers of the state that are worked on at a time, a megabyte, on a CPU."""
 
+_SPREAD = 1200.0
+"""Largest exponent e^1200 over the terms: half of it on either side of 1, far from the ends of float64."""
+
+
+class BothSides(NamedTuple):
+    """Attributes:
+    below, above: (..., N) float64 sum of a_i psi(distance) over the elements below and above each element.
+    soft: (..., N) float64 sum of a_i phi(distance) over the elements below.
+    """
+
+    below: Tensor
+    above: Tensor
+    soft: Tensor
+
 
 def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI) -> Tensor:
     """Sums over the earlier elements of the same segment, for every element of some lists.
@@ -107,19 +124,14 @@ def sums_below(decay: Tensor, amount: Tensor | None = None, psi: tuple[float, ..
     return sums.transpose(1, 2).reshape(2, R, pieces * length)[..., :N]
 
 
-def sums_on_both_sides(
-    u: Tensor, start: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI
-) -> tuple[Tensor, Tensor]:
-    """:func:`sums_below`, and the same over the later elements of each segment.
+def sums_in_segments(u: Tensor, start: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI) -> BothSides:
+    """Sums over the other elements of the same segment, for every element of some lists.
 
     Args:
         u: (..., N) float64, ascending within segments; anything finite elsewhere.
         start: (..., N) bool, where a segment starts; the first element of a list does.
         amount: (..., N) float64, as in :func:`sums_below`.
         psi: the coefficients.
-
-    Returns:
-        (below, above): (2, ..., N) each.
     """
     up, down = torch.zeros_like(u), torch.zeros_like(u)
     up[..., 1:] = torch.exp(u[..., :-1] - u[..., 1:]).masked_fill(start[..., 1:], 0)
@@ -127,7 +139,92 @@ def sums_on_both_sides(
     rows = 2 * u.shape[:-1].numel(), u.shape[-1]
     both = None if amount is None else torch.stack([amount, amount.flip(-1)]).reshape(rows)
     sums = sums_below(torch.stack([up, down]).reshape(rows), both, psi).view(2, 2, *u.shape)
-    return sums[:, 0], sums[:, 1].flip(-1)
+    return BothSides(sums[0, 0], sums[0, 1].flip(-1), sums[1, 0])
+
+
+def sums_in_short_segments(u: Tensor, before: Tensor, longest: int, psi: tuple[float, ...] = PSI) -> BothSides:
+    """:func:`sums_in_segments` pair by pair, at amounts of 1.
+
+    Args:
+        u: (T,) float64, ascending within segments.
+        before: (T,) int64 number of elements of the same segment before each element.
+        longest: number of elements of the longest segment.
+        psi: the coefficients.
+    """
+    below, above, soft = torch.zeros_like(u), torch.zeros_like(u), torch.zeros_like(u)
+    for offset in range(1, longest):
+        later = (before >= offset).nonzero().squeeze(1)
+        earlier = later - offset
+        t = torch.exp(u[earlier] - u[later])
+        part, soft_part = torch.zeros_like(t), torch.zeros_like(t)
+        for m in range(len(psi), 0, -1):
+            part.add_(psi[m - 1]).mul_(t)
+            soft_part.add_(psi[m - 1] / m).mul_(t)
+        below[later] += part
+        above[earlier] += part
+        soft[later] += soft_part
+    return BothSides(below, above, soft)
+
+
+def sums_in_lists(u: Tensor, valid: Tensor, amount: Tensor | None = None, psi: tuple[float, ...] = PSI) -> BothSides:
+    """:func:`sums_in_segments` where each list is one segment, faster unless scores are far apart.
+
+    F_m(j) e^(m u_j) is then a cumulative sum of a_i e^(m u_i), in which nothing cancels. It overflows for scores far
+    apart, which the scan is left for.
+
+    Args:
+        u: (..., N) float64, valid elements first and ascending; anything finite behind them.
+        valid: (..., N) bool.
+        amount: (..., N) float64, as in :func:`sums_below`, 0 where not valid.
+        psi: the coefficients.
+
+    Returns:
+        Sums, 0 where not valid.
+    """
+    if u.numel() == 0:
+        return BothSides(u, u, u)
+    lowest = u[..., :1]
+    x = (u - lowest).masked_fill(~valid, 0)
+    spread = x.amax(dim=-1, keepdim=True)
+    if bool((spread > _SPREAD / len(psi)).any()):
+        start = ~valid
+        start[..., 0] = True
+        sums = sums_in_segments(u, start, valid.double() if amount is None else amount, psi)
+        return BothSides(*(side.masked_fill(~valid, 0) for side in sums))
+    shape, N = u.shape, u.shape[-1]
+    # What is not valid stands at the end, where no sum over earlier elements overflows.
+    x, mask = (torch.where(valid, x, spread) - spread / 2).reshape(-1, N), valid.reshape(-1, N)
+    weight = None if amount is None else amount.reshape(-1, N)
+    if weight is None and not bool(mask.all()):
+        weight = mask.double()
+    step = max(1, _CACHED // (2 * N)) if u.device.type == "cpu" else len(x)
+    parts = [
+        _cumulated(x[i : i + step], None if weight is None else weight[i : i + step], psi)
+        for i in range(0, len(x), step)
+    ]
+    below, above, soft = (torch.cat(side) for side in zip(*parts, strict=True))
+    sums = BothSides(below.view(shape), above.view(shape), soft.view(shape))
+    return sums if weight is None else BothSides(*(side * valid for side in sums))
+
+
+def _cumulated(x: Tensor, amount: Tensor | None, psi: tuple[float, ...]) -> BothSides:
+    """:func:`sums_in_lists` for x (R, N) around 0, both directions of each list beside each other."""
+    e = x.exp()
+    i = e.reciprocal()
+    growth, decay = torch.stack([e, i.flip(-1)]), torch.stack([i, e.flip(-1)])
+    p = growth.clone() if amount is None else growth * torch.stack([amount, amount.flip(-1)])
+    q, upto = decay.clone(), torch.empty_like(p)
+    sums, soft = torch.zeros_like(p), torch.zeros_like(e)
+    # Each element's sum ends with the element before it.
+    earlier, here, total, soft_here = upto[..., :-1], q[..., 1:], sums[..., 1:], soft[..., 1:]
+    for m, b in enumerate(psi, start=1):
+        if m > 1:
+            p *= growth
+            q *= decay
+        torch.cumsum(p, dim=-1, out=upto)
+        total.addcmul_(here, earlier, value=b)
+        soft_here.addcmul_(here[0], earlier[0], value=b / m)
+    return BothSides(sums[0], sums[1].flip(-1), soft)
 
 
 def _side_by_side(values: Tensor, pieces: int, length: int) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_on_both_sides
+from emer.losses.exponential_sum import PHI, PSI, PSI_FLOAT32, sums_in_lists, sums_in_segments, sums_in_short_segments
 from emer.ranking import rank_gap
 
 CACHED_TARGETS = 1 << 16
@@ -25,6 +25,9 @@ DEVICE_TARGETS = 1 << 24
 
 EXACT_SQUARES = 200_000
 """Up to this many candidates the sum of their squared rank gaps is exact in float64; of more, ties are looked for."""
+
+SMALL_GROUP = 4
+"""Tie groups up to this size are summed pair by pair: a scan takes more operations."""
 
 DENSE_PAIRS = 1 << 20
 """Pairs at a time in :func:`dense` when tiled: a few matrices of 8 MB."""
@@ -67,8 +70,8 @@ def near_linear(
     place = torch.arange(N, device=s.device)
     valid = place < n
     psi = PSI if scores.dtype == torch.float64 else PSI_FLOAT32
-    below, above = sums_on_both_sides(u, ~valid | (place == 0), psi=psi)
-    net, soft = (above[0] - below[0]).masked_fill(~valid, 0), (below[1] * valid).sum(dim=1)
+    sums = sums_in_lists(u, valid, psi=psi)
+    net, soft = sums.above - sums.below, sums.soft.sum(dim=1)
     position = torch.empty_like(order).scatter_(1, order, place.expand_as(order))
     r = ((2 * position - n + 1) * where).double()
     x = (s - u.gather(1, (n // 2).clamp(max=max(N - 1, 0)))) * where if N else s
@@ -162,7 +165,7 @@ class _TieGroups:
         psi: tuple[float, ...],
     ) -> None:
         N = position.shape[1]
-        step = max(1, CACHED_TARGETS // 2 // N) if u.device.type == "cpu" else len(request)
+        step = max(1, 2 * CACHED_TARGETS // N) if u.device.type == "cpu" else len(request)
         parts = [
             _tied_items(ranks[request[i : i + step], :, objective[i : i + step]], where[request[i : i + step]])
             for i in range(0, len(request), step)
@@ -185,11 +188,15 @@ class _TieGroups:
         before = torch.arange(len(key), device=u.device) - first.repeat_interleave(length)
         self.r = (2 * before - length.repeat_interleave(length) + 1).double()
         x = u[self.request, self.place]
-        below, above = sums_on_both_sides(x, start, psi=psi)
-        self.net = above[0] - below[0]
+        longest = int(length.max()) if len(length) else 0
+        if longest <= SMALL_GROUP:
+            sums = sums_in_short_segments(x, before, longest, psi)
+        else:
+            sums = sums_in_segments(x, start, psi=psi)
+        self.net = sums.above - sums.below
         zeros = x.new_zeros(len(request))
         self.pairs = zeros.index_add(0, row, before.double())
-        self.soft = zeros.index_add(0, row, below[1])
+        self.soft = zeros.index_add(0, row, sums.soft)
 
     def subtract_ranks(self, difference: Tensor, first: int) -> None:
         """Subtract each member's ``r`` from ``difference`` (b, N, K), which holds the requests from ``first`` on."""
@@ -200,19 +207,15 @@ class _TieGroups:
 
 def _tied_items(ranks: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Row, item and rank gap of every candidate that shares its gap in ``ranks`` (R, N); there may be a few others."""
-    ranks = ranks.masked_fill(~where, 0)
-    if ranks.device.type == "cpu":
-        # NumPy's radix sort of small integers is 20 times as fast as torch.sort.
-        ordered = torch.from_numpy(np.sort(ranks.numpy(), axis=1, kind="stable"))
-    else:
-        ordered = ranks.sort(dim=1).values
     R, N = ranks.shape
-    if bool((ordered[:, -1] >= N).any() or (ordered[:, 0] <= -N).any()):
+    ranks = ranks.masked_fill(~where, 0)
+    least, most = ranks.aminmax()
+    if int(least) <= -N or int(most) >= N:
         raise wrong_ranks(None)
-    row, place = (ordered[:, 1:] == ordered[:, :-1]).nonzero(as_tuple=True)
-    shared = torch.zeros((R, 2 * N), dtype=torch.bool, device=ranks.device)
-    shared[row, ordered[row, place].long() + N] = True
-    row, item = (shared.gather(1, ranks.long() + N) & where).nonzero(as_tuple=True)
+    # A masked candidate counts as one of rank gap 0.
+    slot = (ranks + torch.arange(N, 2 * N * R, 2 * N, device=ranks.device).unsqueeze(1)).view(-1)
+    shared = torch.bincount(slot, minlength=2 * N * R).gather(0, slot) > 1
+    row, item = (shared.view(R, N) & where).nonzero(as_tuple=True)
     return row, item, ranks[row, item].long()
 
 
