@@ -156,7 +156,7 @@ def test_lists_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     u = torch.randn(7, 30, generator=g, dtype=torch.float64).sort(dim=1).values
     valid = torch.arange(30) < torch.tensor([[30], [0], [1], [12], [30], [2], [29]])
     whole = sums_in_lists(u, valid)
-    monkeypatch.setattr(exponential_sum, "_CACHED", 150)
+    monkeypatch.setattr(exponential_sum, "_LISTS", 150)
     for part, side in zip(sums_in_lists(u, valid), whole, strict=True):
         assert torch.equal(part, side)
 

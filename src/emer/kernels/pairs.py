@@ -45,7 +45,7 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
         -1, or the first row whose rank gaps are not those of its valid candidates (its outputs are then undefined).
     """
     N, K = scores.shape[1], ranks.shape[2]
-    position = np.empty(N, np.int64)
+    position, place = np.empty(N, np.int64), np.empty(N, np.int64)
     u, decay, net = np.empty(N), np.empty(N), np.empty(N)
     linear, sums, squares, slope = np.empty(K), np.empty(K), np.empty(K), np.empty(K)
     any_ties = False  # in any row so far: the scratch below is made when it is first needed
@@ -55,8 +55,11 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
             loss[b, k] = 0.0
         if n < 2:
             continue
+        if n < N:
+            place[:] = -1
         for j in range(n):
             position[j] = order[b, j] & 0xFFFFFFFF
+            place[position[j]] = j
             u[j] = scores[b, position[j]]
         soft = _net_sums(u, decay, n, psi, phi, net)
         all_pairs = n * (n - 1.0) / 2.0
@@ -68,8 +71,11 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
             squares[k] = 0.0
             slope[k] = weights[b, k] / (2.0 * all_pairs)
             total_slope += slope[k]
-        for j in range(n):
-            i = position[j]
+        # In the order of the rank gaps in memory, which are most of what is read.
+        for i in range(N):
+            j = place[i]
+            if j < 0:
+                continue
             r = 2.0 * j - n + 1.0
             x = u[j] - centre
             own = 0.0
@@ -132,8 +138,10 @@ def pairwise_rows(start, stop, scores, order, count, ranks, weights, exclude_tie
         total_slope = 0.0
         for k in range(K):
             total_slope += slope[k]
-        for j in range(n):
-            i = position[j]
+        for i in range(N):
+            j = place[i]
+            if j < 0:
+                continue
             r = 2.0 * j - n + 1.0
             x = u[j] - centre
             own = 0.0

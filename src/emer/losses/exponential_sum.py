@@ -73,6 +73,9 @@ _LANES = 1024
 _CACHED = 1 << 17
 """Numbers of the state that are worked on at a time, a megabyte, on a CPU."""
 
+_LISTS = 1 << 15
+"""Numbers of :func:`sums_in_lists` at a time on a CPU: several arrays of a quarter megabyte each."""
+
 _SPREAD = 1200.0
 """Largest exponent e^1200 over the terms: half of it on either side of 1, far from the ends of float64."""
 
@@ -197,7 +200,7 @@ def sums_in_lists(u: Tensor, valid: Tensor, amount: Tensor | None = None, psi: t
     weight = None if amount is None else amount.reshape(-1, N)
     if weight is None and not bool(mask.all()):
         weight = mask.double()
-    step = max(1, _CACHED // (2 * N)) if u.device.type == "cpu" else len(x)
+    step = max(1, _LISTS // (2 * N)) if u.device.type == "cpu" else len(x)
     parts = [
         _cumulated(x[i : i + step], None if weight is None else weight[i : i + step], psi)
         for i in range(0, len(x), step)
