@@ -70,7 +70,7 @@ def pairwise_logistic_loss(
     The gradient is analytic and flows to ``scores`` and ``weights``; it cannot be differentiated again. Scores may have
     any finite values: the error against exact arithmetic is that of rounding the result (relative 1e-7 in float32,
     about 1e-12 in float64). A NaN or infinite score gives its request a loss of NaN. Pairs of equal
-    targets are taken out of the sum over all pairs, which leaves an absolute error of some 1e-16 times what they added.
+    targets are taken out of the sum over all pairs, which leaves an absolute error of some 1e-15 times what they added.
     Under ``torch.compile`` the loss runs between graphs.
 
     Args:
