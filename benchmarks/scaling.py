@@ -77,9 +77,9 @@ def draw(section: Section, target: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    sizes = [int(key.split(", ")[2].partition(")")[0]) for key in section.raw]
+    by_size = sorted((int(key.split(", ")[2].partition(")")[0]), times) for key, times in section.raw.items())
     for name, (color, marker) in STYLE.items():
-        points = [(N, times[name]) for N, times in zip(sizes, section.raw.values(), strict=True) if name in times]
+        points = [(N, times[name]) for N, times in by_size if name in times]
         milliseconds = [1000 * time["median_seconds"] for _, time in points]
         axes.loglog([N for N, _ in points], milliseconds, color=color, marker=marker, markersize=5, label=name)
     axes.set_xlabel("candidates per request, N")

@@ -69,7 +69,8 @@ class _Analytic(torch.autograd.Function):
         of_scores = of_weights = None
         if of_loss is not None:
             of_scores = of_loss.to(gradient.dtype).unsqueeze(1) * gradient
-            of_weights = of_loss.unsqueeze(1) * per_objective / ctx.objectives
+            if ctx.needs_input_grad[1]:
+                of_weights = of_loss.unsqueeze(1) * per_objective / ctx.objectives
         if of_objectives is not None:
             _, more = _run(ctx.engine, scores.detach(), of_objectives, where, inputs)
             of_scores = more if of_scores is None else of_scores + more
