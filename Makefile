@@ -19,14 +19,14 @@ setup: $(READY) ## Create .venv with the exact versions of constraints.txt
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND_LINKS) -c constraints.txt -e '.[dev,sweep]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND_LINKS) --compile-bytecode -c constraints.txt -e '.[dev,sweep]'
 	@touch $(READY)
 
 train: $(READY) ## Train EMER on the simulated log and print its table
 	$(BIN)/python train.py
 
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-quick: $(READY) ## The tests that take seconds
 	$(BIN)/python -m pytest -n auto -m 'not slow and not e2e'
