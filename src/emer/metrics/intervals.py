@@ -78,7 +78,7 @@ def metric_interval(per_request: Mapping[str, np.ndarray], name: str, *, level: 
     Raises:
         EmerError: ``name`` is not an average over requests (such as the pooled ``label_auc``) or unknown.
     """
-    estimate, influence = _metric_influence(per_request, name)
+    estimate, influence = metric_influence(per_request, name)
     return _interval(estimate, influence, per_request["user_id"], level)
 
 
@@ -96,11 +96,16 @@ def metric_difference(
             f"{second['request_id'].size}), so {name} cannot be compared request by request; "
             "evaluate both on the same data"
         )
-    (a, influence_a), (b, influence_b) = _metric_influence(first, name), _metric_influence(second, name)
+    (a, influence_a), (b, influence_b) = metric_influence(first, name), metric_influence(second, name)
     return _interval(a - b, _sum([influence_a, -influence_b]), first["user_id"], level)
 
 
-def _metric_influence(per_request: Mapping[str, np.ndarray], name: str) -> tuple[float, np.ndarray]:
+def metric_influence(per_request: Mapping[str, np.ndarray], name: str) -> tuple[float, np.ndarray]:
+    """The summary's metric ``name``, and (R,) the influence of each request on it (NaN where it enters not at all).
+
+    Raises:
+        EmerError: as in :func:`metric_interval`.
+    """
     if name.endswith("/mean") and family(name) in GAUC_WEIGHT:
         members = members_of_mean(per_request, family(name))
         if not members:
