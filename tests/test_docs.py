@@ -205,7 +205,8 @@ def defaults(hydra: None) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def known(defaults: dict[str, Any]) -> set[str]:
-    others = (["data=kuairand", "data.root=x"], ["data=parquet", "data.root=x"], ["method=fusion_formula"])
+    methods = [[f"method={path.stem}"] for path in sorted((config_dir() / "method").glob("*.yaml"))]
+    others = (["data=kuairand", "data.root=x"], ["data=parquet", "data.root=x"], *methods)
     return set(defaults).union(*(keys_of(*overrides) for overrides in others), keys_of("logger=many"))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 _NOT_IDENTITY = (
@@ -23,12 +24,25 @@ _NOT_IDENTITY = (
 
 
 def method_label(method: DictConfig) -> str:
-    """The method's name and every switch that is off, such as ``emer-no_post-no_evolve``.
+    """The method's name, a foreign objective, and every switch that is off: ``emer-no_post-no_evolve``,
+    ``harmonrank+pairwise_logistic-no_gate``.
 
-    Derived from the resolved switches, never from the name of an ablation file.
+    Derived from the resolved values, never from the name of an ablation file.
     """
-    off = [name for name, path in (method.get("switches") or {}).items() if OmegaConf.select(method, path) is False]
-    return "-".join([str(method.name), *off])
+    name = str(method.name)
+    if method.get("objective_name") != method.get("default_objective"):
+        name += f"+{method.objective_name}"
+    return "-".join(
+        [name, *(switch for switch, what in (method.get("switches") or {}).items() if _is_off(method, what))]
+    )
+
+
+def _is_off(method: DictConfig, switch: str) -> bool:
+    """Whether ``path`` is false, or for ``path=value`` has that value."""
+    path, _, value = switch.partition("=")
+    wanted = yaml.safe_load(value) if value else False
+    found = OmegaConf.select(method, path)
+    return type(found) is type(wanted) and found == wanted
 
 
 def run_label(cfg: DictConfig) -> str:

@@ -33,7 +33,10 @@ _PACKAGES = (
 )
 
 
-RESULTS = ("metrics.json", "metrics.csv", "per_request.parquet", "comparison.json", "validation.json", "timing.json")
+RESULTS = (
+    "metrics.json", "metrics.csv", "per_request.parquet", "comparison.json", "validation.json", "timing.json",
+    "relations.json", "relations.png", "archive.json",
+)  # fmt: skip
 
 
 class RunFolder:

@@ -1,18 +1,22 @@
-"""Typed schemas of the configs. Each method has its own, so that a foreign key is an error.
+"""Typed schemas of the configs. Each model and objective has its own, so that a foreign key is an error.
 
 An ablation of EMER on a method without that switch must fail, not compose silently and mislabel the run.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from types import ModuleType
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from emer.models.ranker import EmerRankerConfig
-from emer.objectives.emer import EmerObjectiveConfig
+from emer import models, objectives
 
 
 @dataclass
@@ -33,26 +37,29 @@ class ScheduleConfig:
 @dataclass
 class TunerConfig:
     tuned: bool = MISSING
+    algorithm: str = MISSING
     objective: str = MISSING
     n_trials: int = MISSING
+    segment: str | None = MISSING
+    segment_requests: int = MISSING
 
 
 @dataclass
-class EmerModelNode(EmerRankerConfig):
-    _partial_: bool = True
+class RankerMethodConfig:
+    """``conf/method/shared/ranker.yaml`` and every method built on it.
 
-
-@dataclass
-class EmerMethodConfig:
-    """``conf/method/emer.yaml``. The optimiser is any of torch's, hence untyped."""
+    The model and the objective bring schemas of their own; the optimiser is any of torch's.
+    """
 
     name: str = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
     patience: int = MISSING
     switches: dict[str, str] = field(default_factory=dict)
-    model: EmerModelNode = field(default_factory=EmerModelNode)
-    objective: EmerObjectiveConfig = field(default_factory=EmerObjectiveConfig)
+    default_objective: str = MISSING
+    objective_name: str = MISSING
+    model: Any = MISSING
+    objective: Any = MISSING
     previous: PreviousConfig = field(default_factory=PreviousConfig)
     optimizer: Any = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -68,7 +75,21 @@ class FusionFormulaMethodConfig:
     monitor_mode: str = MISSING
     patience: int = MISSING
     switches: dict[str, str] = field(default_factory=dict)
+    formula: str = MISSING
     tuner: TunerConfig = field(default_factory=TunerConfig)
+    module: Any = MISSING
+
+
+@dataclass
+class FixedMethodConfig:
+    """``conf/method/shared/fixed.yaml`` and every scorer without parameters built on it."""
+
+    name: str = MISSING
+    monitor: str = MISSING
+    monitor_mode: str = MISSING
+    patience: int = MISSING
+    switches: dict[str, str] = field(default_factory=dict)
+    model: Any = MISSING
     module: Any = MISSING
 
 
@@ -142,10 +163,40 @@ class AskTellConfig:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class JobsConfig:
+    """``hydra.sweeper`` of experiments whose jobs are no grid."""
+
+    _target_: str = "hydra_plugins.emer_jobs.sweeper.JobsSweeper"
+    jobs: list[str] = MISSING
+    params: dict[str, str] = field(default_factory=dict)
+    max_batch_size: int | None = None
+
+
+def schemas_in(package: ModuleType) -> Iterator[tuple[str, type]]:
+    """(name, dataclass) of each ``<Class>Config`` that a module of ``package`` defines; the name is <class> in snake
+    case. A new model or objective is found by being there.
+    """
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for attribute, value in vars(module).items():
+            own = getattr(value, "__module__", None) == module.__name__
+            if own and is_dataclass(value) and isinstance(value, type) and attribute.endswith("Config"):
+                yield re.sub(r"(?<!^)(?=[A-Z])", "_", attribute.removesuffix("Config")).lower(), value
+
+
 def register() -> None:
     """Make the schemas known to Hydra."""
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="ask_tell", node=AskTellConfig)
+    store.store(group="hydra/sweeper", name="jobs", node=JobsConfig)
     store.store(group="schema", name="train", node=TrainConfig)
-    store.store(group="schema/method", name="emer", node=EmerMethodConfig)
+    store.store(group="schema/method", name="ranker", node=RankerMethodConfig)
     store.store(group="schema/method", name="fusion_formula", node=FusionFormulaMethodConfig)
+    store.store(group="schema/method", name="fixed", node=FixedMethodConfig)
+    for name, schema in schemas_in(models):
+        # The training module calls it with the request log's schema, hence partial.
+        node = make_dataclass(f"{schema.__name__}Node", [("_partial_", bool, True)], bases=(schema,))
+        store.store(group="schema/model", name=name, node=node)
+    for name, schema in schemas_in(objectives):
+        store.store(group="schema/objective", name=name, node=schema)

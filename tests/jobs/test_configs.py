@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
@@ -55,7 +56,11 @@ def flat(cfg: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def options() -> list[tuple[str, str]]:
-    return sorted((p.parent.relative_to(CONF).as_posix(), p.stem) for p in CONF.glob("*/**/*.yaml"))
+    return sorted((p.parent.relative_to(CONF).as_posix(), p.stem) for p in CONF.glob("*/*.yaml"))
+
+
+METHODS = sorted(p.stem for p in (CONF / "method").glob("*.yaml"))
+SWITCHES = [(method, name) for method in METHODS for name in ablations_of(method)]
 
 
 def test_the_configs_are_all_there() -> None:
@@ -63,6 +68,7 @@ def test_the_configs_are_all_there() -> None:
     groups = {group for group, _ in options()}
     wanted = {
         "method",
+        "objective",
         "ablation",
         "data",
         "trainer",
@@ -81,6 +87,10 @@ def test_the_configs_are_all_there() -> None:
 @pytest.mark.parametrize(("group", "option"), options(), ids=lambda x: str(x))
 def test_every_option_composes_and_resolves(group: str, option: str) -> None:
     required = ["data.root=/somewhere"] if group == "data" and option in ("kuairand", "parquet") else []
+    if group == "ablation":
+        owner = next((method for method, name in SWITCHES if name == option), None)
+        assert owner is not None, f"no method has a switch for conf/ablation/{option}.yaml"
+        required = [f"method={owner}"]
     if group == "hydra":
         cfg = composed(name="train" if option == "default" else "evaluate")
     else:
@@ -105,10 +115,53 @@ def test_an_ablation_changes_what_the_table_says(name: str) -> None:
     assert difference == ABLATIONS[name]
 
 
-def test_the_table_lists_every_ablation() -> None:
-    assert set(ABLATIONS) == {p.stem for p in (CONF / "ablation").glob("*.yaml")}
+ALSO = {
+    ("urem", "no_reconstruction"): {"model.decoder": False},
+    ("grade", "no_warm_start"): {"model.anchor_after": 0},
+}
+"""What an ablation has to change besides its switch: what would be left without a purpose."""
+
+
+@pytest.mark.parametrize(("method", "name"), SWITCHES)
+def test_an_ablation_turns_its_switch_and_nothing_else(method: str, name: str) -> None:
+    plain, changed = composed(f"method={method}").method, composed(f"method={method}", f"+ablation={name}").method
+    before, after = flat(plain), flat(changed)
+    difference = {k: v for k, v in after.items() if before.get(k) != v and not k.startswith("module.")}
+    assert set(before) == set(after)
+    if name == "full":
+        assert difference == {}
+        assert method_label(changed) == method
+    else:
+        path, _, value = plain.switches[name].partition("=")
+        assert difference == {path: yaml.safe_load(value) if value else False} | ALSO.get((method, name), {})
+        assert method_label(changed) == f"{method}-{name}"
+
+
+def test_emers_table_lists_its_ablations() -> None:
     assert set(ablations_of("emer")) == set(ABLATIONS)
     assert ablations_of("fusion_formula") == []
+
+
+OBJECTIVES = sorted(p.stem for p in (CONF / "objective").glob("*.yaml"))
+RANKERS = [method for method in METHODS if "shared/ranker@" in (CONF / "method" / f"{method}.yaml").read_text()]
+
+
+@pytest.mark.parametrize("method", RANKERS)
+def test_a_method_comes_with_the_objective_that_its_label_leaves_out(method: str) -> None:
+    cfg = composed(f"method={method}").method
+    assert cfg.name == method
+    assert cfg.objective_name == cfg.default_objective
+    assert method_label(cfg) == method
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_any_model_composes_with_any_objective(objective: str) -> None:
+    own = OmegaConf.to_container(composed(f"objective={objective}").method.objective, resolve=True)
+    for method in RANKERS:
+        cfg = composed(f"method={method}", f"objective={objective}").method
+        assert OmegaConf.to_container(cfg.objective, resolve=True) == own
+        label = method_label(cfg).split("-")[0]  # urem_on_any is UREM's objective without a term that has a switch
+        assert label == (method if objective == cfg.default_objective else f"{method}+{objective}")
 
 
 def test_the_readme_says_what_each_ablation_changes() -> None:
@@ -149,7 +202,7 @@ def test_identity_is_what_decides_the_numbers() -> None:
         assert identity(composed(other)) != base
 
 
-@pytest.mark.parametrize("method", sorted(p.stem for p in (CONF / "method").glob("*.yaml")))
+@pytest.mark.parametrize("method", METHODS)
 def test_every_target_takes_the_configs_keys(method: str) -> None:
     """Binds each `_target_` to its signature without building anything, and reports all misfits together."""
     cfg = OmegaConf.to_container(composed(f"method={method}").method, resolve=True)
@@ -192,7 +245,7 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
         (["method.model.widht=3"], "did you mean method.model.width"),
         (["method.model.width=abc"], "method.model.width=abc: the value could not be converted to Integer"),
         (["loader.batch_size=a b"], "loader.batch_size=a b"),
-        (["method=foo"], "there is no method=foo; choose one of emer, fusion_formula"),
+        (["method=foo"], "there is no method=foo; choose one of "),
         (["data=foo"], "there is no data=foo; choose one of kuairand, parquet, simulated, tiny"),
         (
             ["+ablation=no_foo"],
@@ -202,7 +255,10 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
             ["method=fusion_formula", "+ablation=no_post"],
             "method fusion_formula has no ablation no_post; it has: none",
         ),
-        (["method=fusion_formula", "+ablation=full"], "method fusion_formula has no ablation full; it has: none"),
+        (
+            ["method=emer", "objective=umre", "+ablation=no_post"],
+            "objective umre does not have what the ablation no_post switches off",
+        ),
         (["ablation=no_post"], "ablation is added, not replaced: write +ablation="),
         (
             ["method=fusion_formula", "method.objective.evolve=false"],

@@ -14,13 +14,14 @@ from emer.data.module import RequestDataModule
 from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.models.fusion import FusionFormula
-from emer.requests import Feedback, Objective, Schema, Unit
+from emer.requests import Category, Feedback, Objective, Schema, Unit
 from emer.training.formula_module import FusionFormulaModule
 from emer.training.tuning import tune_formula
 
 SCHEMA = Schema(
     objectives=(Objective("pctr", feedback="click"), Objective("pvtr", unit=Unit.SECONDS)),
     feedback=(Feedback("click"),),
+    user_categories=(Category("age", 3),),
 )
 
 
@@ -38,6 +39,7 @@ def build(requests, seed):
         pxtr=pxtr,
         exposed=np.ones(requests * n, dtype=bool),
         label=rng.random((requests * n, 1)) < pxtr[:, :1],
+        user_categories=np.arange(requests)[:, None] % 3,
     )
 
 
@@ -81,7 +83,7 @@ def trials_of(checkpoint):
 
 
 def as_lists(trials):
-    return [[list(t.log_ratio), list(t.exponent), t.value] for t in trials]
+    return [[list(t.point), t.value, []] for t in trials]
 
 
 @pytest.mark.parametrize("epochs", [20, 1])
@@ -93,7 +95,7 @@ def test_runs_the_whole_budget_and_stops(tmp_path, data, epochs):
     assert run.global_step == (12 if epochs == 20 else 5)
     expected = tune_formula(data.splits.train, n_trials=12, seed=3)
     assert trials_of(tmp_path / "last.ckpt") == as_lists(expected.trials)
-    assert module.formula.log_ratio.tolist() == list(expected.best.log_ratio)
+    assert torch.equal(module.formula.log_ratio, expected.formula().log_ratio)
     assert run.callback_metrics["tuning/best"].item() == pytest.approx(expected.best.value)
 
 
@@ -106,40 +108,67 @@ def test_hand_set_tries_nothing(tmp_path, data):
     assert torch.equal(module(batch), FusionFormula.hand_set(SCHEMA)(batch))
 
 
+TUNERS = {
+    "tpe": {},
+    "generations": {"algorithm": "cem", "formula": "rank_reciprocal", "n_trials": 80},
+    "gradient": {"algorithm": "gradient", "formula": "log_sum", "n_trials": 48},
+    "segments": {"algorithm": "per_segment", "segment": "age", "segment_requests": 5, "n_trials": 12},
+}
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
 @pytest.mark.parametrize("killed_at", [2, 5, 7])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, data, killed_at):
-    whole = FusionFormulaModule(SCHEMA, n_trials=12, seed=3)
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, data, killed_at, tuner):
+    def fresh():
+        return FusionFormulaModule(SCHEMA, **{"n_trials": 12, "seed": 3, **TUNERS[tuner]})
+
+    whole = fresh()
     run = trainer(tmp_path / "whole")
     run.fit(whole, datamodule=data)
     run.test(whole, datamodule=data, verbose=False)
+    steps = run.global_step
 
     with pytest.raises(InterruptedError):
-        trainer(tmp_path / "cut", callbacks=[Stop(killed_at)]).fit(
-            FusionFormulaModule(SCHEMA, n_trials=12, seed=3), datamodule=data
-        )
+        trainer(tmp_path / "cut", callbacks=[Stop(killed_at)]).fit(fresh(), datamodule=data)
     last = tmp_path / "cut" / "last.ckpt"
-    assert 0 < len(trials_of(last)) < 12
-    resumed = FusionFormulaModule(SCHEMA, n_trials=12, seed=3)
+    assert trials_of(last) and trials_of(last) != trials_of(tmp_path / "whole" / "last.ckpt")
+    resumed = fresh()
     run = trainer(tmp_path / "cut")
     run.fit(resumed, datamodule=data, ckpt_path=last)
-    assert run.global_step == 12  # no trial was run twice
+    assert run.global_step == steps  # no trial was run twice
     run.test(resumed, datamodule=data, verbose=False)
     assert trials_of(last) == trials_of(tmp_path / "whole" / "last.ckpt")
     assert resumed.test_summary == whole.test_summary
 
 
-def test_a_checkpoint_alone_gives_the_same_scores(tmp_path, data):
-    module = FusionFormulaModule(SCHEMA, n_trials=8, seed=3)
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_checkpoint_alone_gives_the_same_scores(tmp_path, data, tuner):
+    module = FusionFormulaModule(SCHEMA, **{"n_trials": 12, "seed": 3, **TUNERS[tuner]})
     trainer(tmp_path).fit(module, datamodule=data)
-    fresh = FusionFormulaModule(SCHEMA, n_trials=8, seed=3)
+    fresh = FusionFormulaModule(SCHEMA, **{"n_trials": 12, "seed": 3, **TUNERS[tuner]})
     trainer(tmp_path).test(fresh, datamodule=data, ckpt_path=tmp_path / "best.ckpt", verbose=False)
     batch = data.splits.test.batch([0, 1])
     assert torch.equal(fresh(batch), module(batch))
 
 
-def test_an_impossible_budget_is_refused():
-    with pytest.raises(EmerError, match="n_trials is 0"):
-        FusionFormulaModule(SCHEMA, n_trials=0)
+def test_what_cannot_be_tuned_is_refused():
+    for options, message in (
+        ({"n_trials": 0}, "budget is 0 trials"),
+        ({"algorithm": "sgd"}, "algorithm is 'sgd'; it must be one of grid, random"),
+        ({"formula": "sum"}, "formula is 'sum'; it must be one of power_affine"),
+        ({"algorithm": "per_segment"}, "per_segment needs the name of a user category"),
+        ({"segment": "age"}, "the other algorithms take none"),
+        ({"algorithm": "per_segment", "segment": "sex"}, "segment is 'sex'; it must be one of age"),
+    ):
+        with pytest.raises(EmerError, match=message):
+            FusionFormulaModule(SCHEMA, **options)
+
+
+def test_hand_set_needs_no_budget_of_any_algorithm(tmp_path, data):
+    for options in (TUNERS["gradient"], TUNERS["segments"]):
+        module = FusionFormulaModule(SCHEMA, tuned=False, **options)
+        trainer(tmp_path).fit(module, datamodule=data)
+        assert len(trials_of(tmp_path / "last.ckpt")) == 1
 
 
 WORKER = """

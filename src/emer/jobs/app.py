@@ -44,7 +44,26 @@ def register() -> None:
     """Make schemas and resolvers known to Hydra."""
     schemas.register()
     OmegaConf.register_new_resolver("emer.run_dir", lambda *, _root_: single_run_dir(_root_), replace=True)
+    OmegaConf.register_new_resolver("emer.logs", available_logs, replace=True)
+    OmegaConf.register_new_resolver("emer.real_data", real_data, replace=True)
     OmegaConf.register_new_resolver("emer.label", lambda *, _root_: run_label(_root_), replace=True)
+
+
+def available_logs() -> str:
+    """Comma-separated choices of ``data`` that need nothing more: kuairand where EMER_REAL_DATA names its folder."""
+    return "simulated,kuairand" if os.environ.get("EMER_REAL_DATA") else "simulated"
+
+
+def real_data() -> str:
+    """The folder of the real log.
+
+    Raises:
+        EmerError: the environment does not name it.
+    """
+    folder = os.environ.get("EMER_REAL_DATA")
+    if not folder:
+        raise EmerError("data.root is not set; give it on the command line as data.root=..., or set EMER_REAL_DATA")
+    return folder
 
 
 def run(job: Job, config_name: str, arguments: Sequence[str]) -> int:
@@ -128,12 +147,15 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
         if isinstance(cause, EmerError):
             return str(cause)
         cause = cause.__cause__
-    refused = _refused_ablation(arguments)
+    refused = _refused_ablation(arguments, str(error))
     if refused is not None:
         return refused
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += f"\n{error.__cause__}"
+    unresolved = re.match(r"EmerError raised while resolving interpolation: (.*)", text)
+    if unresolved:
+        return unresolved.group(1)
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return f"{missing.group(1)} is not set; give it on the command line as {missing.group(1)}=..."
@@ -209,11 +231,12 @@ def ablations_of(method: str) -> list[str]:
     return ["full", *names] if names else []
 
 
-def _refused_ablation(arguments: Sequence[str]) -> str | None:
-    """The message for an ablation that the chosen method lacks, or None if that is not what happened."""
+def _refused_ablation(arguments: Sequence[str], text: str) -> str | None:
+    """The message for an ablation that the chosen method or objective lacks, or None if that is not what happened."""
     try:
         asked = _choices(arguments, "ablation")
         methods = _choices(arguments, "method") or ["emer"]
+        objectives = _choices(arguments, "objective")
     except HydraException:
         return None
     for method in methods:
@@ -224,4 +247,6 @@ def _refused_ablation(arguments: Sequence[str]) -> str | None:
         if lacking:
             listed = ", ".join(has) if has else "none"
             return f"method {method} has no ablation {', '.join(lacking)}; it has: {listed}"
+    if asked and objectives and "In 'ablation/" in text:
+        return f"objective {', '.join(objectives)} does not have what the ablation {', '.join(asked)} switches off"
     return None

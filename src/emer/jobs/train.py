@@ -27,7 +27,7 @@ from emer.processes import is_first_rank, is_rank
 from emer.results import Evaluation, compare, print_table, write_evaluation
 from emer.run_folder import RunFolder
 from emer.training.baselines import evaluate_fusion_formula
-from emer.training.callbacks import MetricsCsv, RanksAgree
+from emer.training.callbacks import MetricsCsv, RanksAgree, Throughput
 from emer.training.evaluated_module import EvaluatedModule
 from emer.training.loggers import define_summaries
 from emer.training.pair_objective import TuningObjective
@@ -75,6 +75,10 @@ def check_settings(cfg: DictConfig) -> None:
         allowed = ", ".join(_PRECISIONS)
         raise EmerError(
             f"trainer.precision is {cfg.trainer.precision}; pxtrs need float32, so it must be one of {allowed}"
+        )
+    if cfg.method.get("objective_name") is not None and "default_objective" not in cfg.method:
+        raise EmerError(
+            f"method {cfg.method.name} learns no objective; leave out objective={cfg.method.objective_name}"
         )
     if cfg.baselines.objective not in get_args(TuningObjective):
         known = ", ".join(get_args(TuningObjective))
@@ -156,11 +160,19 @@ def _train(cfg: DictConfig, folder: RunFolder) -> None:
                     "fit_seconds": fitted - prepared,
                     "evaluate_seconds": ended - fitted,
                     "optimiser_steps": trainer.global_step,
+                    "parameters": module.parameter_count,
+                    "train_rows_per_second": _throughput(trainer),
                 },
             )
         exit_code = 0
     finally:
         close_loggers(exit_code)
+
+
+def _throughput(trainer: pl.Trainer) -> float | None:
+    """Candidates per second and process in training steps."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c.rows_per_second for c in callbacks if isinstance(c, Throughput)), None)
 
 
 def fit(
@@ -299,6 +311,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> pl.Trainer:
     """The Lightning Trainer with this run's callbacks and loggers."""
     callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None]
     callbacks = [callback for callback in callbacks if callback is not None]
+    callbacks.append(Throughput())
     callbacks.append(RanksAgree(f"{cfg.run.identity} in {cfg.run.dir}"))
     shown = any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks)
     return instantiate(

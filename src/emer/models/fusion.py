@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -42,6 +42,7 @@ class FusionFormula(nn.Module):
         range.
     """
 
+    reads_ranks = False
     log_ratio: Tensor
     exponent: Tensor
 
@@ -92,6 +93,15 @@ class FusionFormula(nn.Module):
                 )
             getattr(self, name).copy_(torch.tensor(list(values), dtype=torch.float64))
 
+    @property
+    def parameter_vectors(self) -> dict[str, Tensor]:
+        """Parameter -> (K,) float64."""
+        return {"log_ratio": self.log_ratio, "exponent": self.exponent}
+
+    def scores(self, values: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """:func:`fusion_scores` of pxtrs (..., K) with ``parameters`` (K,) or (P, K) in place of its own."""
+        return fusion_scores(values, parameters["log_ratio"], parameters["exponent"])
+
     def forward(self, batch: RequestBatch) -> Tensor:
         """(B, N) float64 scores, 0 on padding.
 
@@ -103,7 +113,7 @@ class FusionFormula(nn.Module):
                 f"the fusion formula is for the objectives {', '.join(self.objectives)}, "
                 f"but the request log has {', '.join(batch.schema.objective_names)}"
             )
-        scores = fusion_scores(batch.pxtr, self.log_ratio, self.exponent)
+        scores = self.scores(batch.pxtr, self.parameter_vectors)
         return scores.masked_fill(~batch.mask, 0.0)
 
 

@@ -91,6 +91,9 @@ class EmerRanker(nn.Module):
         ValueError: a size is below 1, ``width`` is not a multiple of ``heads``, or nothing is left as input.
     """
 
+    outputs = 1
+    """Numbers that the head makes of each candidate; the first is the score."""
+
     def __init__(
         self,
         schema: Schema,
@@ -129,10 +132,14 @@ class EmerRanker(nn.Module):
             blocks = [MlpBlock(width, wider, dropout) for _ in range(layers)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, 1))
+        self.head = nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, self.outputs))
 
     def forward(self, batch: RequestBatch) -> Tensor:
         """(B, N) scores; 0 on padding. Permuting the candidates permutes the scores."""
+        return self.head_outputs(batch)[..., 0]
+
+    def head_outputs(self, batch: RequestBatch) -> Tensor:
+        """(B, N, :attr:`outputs`) of the head; 0 on padding."""
         # Half precision is for the blocks: neighbouring ranks, and neighbouring scores, would become equal in it.
         device = batch.pxtr.device.type
         with torch.autocast(device, enabled=False):
@@ -140,5 +147,5 @@ class EmerRanker(nn.Module):
         for block in self.blocks:
             x = block(x, batch.mask)
         with torch.autocast(device, enabled=False):
-            scores = self.head(self.norm(x.to(self.norm.weight.dtype))).squeeze(-1)
-        return scores.masked_fill(~batch.mask, 0.0)
+            outputs = self.head(self.norm(x.to(self.norm.weight.dtype)))
+        return outputs.masked_fill(~batch.mask.unsqueeze(-1), 0.0)

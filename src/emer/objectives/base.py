@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from emer.errors import EmerError
 from emer.requests import RequestBatch, Schema
 
 
@@ -18,7 +19,7 @@ class ObjectiveOutput:
     Attributes:
         loss: scalar.
         terms: detached scalars, by name; the same names, in the same order, for every batch.
-        counts: how many requests a term is the mean of, where that is not all of the batch.
+        counts: how many requests, rows or pairs a term is the mean of, where that is not all requests of the batch.
         weights: (B, K) per-request weight of each named target, if the objective has such; else None.
         weight_names: the K target names.
     """
@@ -31,7 +32,15 @@ class ObjectiveOutput:
 
 
 class Objective(Protocol):
-    """Combines losses for one batch of requests; knows no network."""
+    """Combines losses for one batch of requests; knows no network.
+
+    What an objective may have besides:
+
+    - ``needs``: names of tensors that it wants of the model beyond the scores. It is then called with a fourth
+      argument, name -> tensor, and refused with models that do not give them (:func:`details_needed`).
+    - ``build(schema)``: makes its trained parameters; called once, before the optimiser is made.
+    - ``after_validation(numbers)``: called after each epoch's validation with all that it logged.
+    """
 
     needs_previous: bool
 
@@ -43,3 +52,23 @@ class Objective(Protocol):
 
     def __call__(self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None) -> ObjectiveOutput:
         """``scores`` (B, N); ``previous_scores`` (B, N) of the previous model, or None for fixed weights."""
+
+
+def details_needed(objective: Objective, model: nn.Module) -> tuple[str, ...]:
+    """What ``objective`` needs of ``model`` beyond its scores.
+
+    A model that can give more names it in ``gives``, and has ``forward_with_details(batch)`` for (scores, name ->
+    tensor).
+
+    Raises:
+        EmerError: the model does not give it.
+    """
+    needed: tuple[str, ...] = tuple(getattr(objective, "needs", ()))
+    missing = [name for name in needed if name not in getattr(model, "gives", ())]
+    if missing:
+        hint = getattr(objective, "needs_hint", "choose another objective=... or method=...")
+        raise EmerError(
+            f"the objective {type(objective).__name__} needs {', '.join(missing)} from the model, "
+            f"which {type(model).__name__} does not give; {hint}"
+        )
+    return needed

@@ -11,10 +11,10 @@ from omegaconf import MISSING
 from torch import Tensor, nn
 
 from emer.errors import EmerError
-from emer.losses.graded import graded_pairwise_terms
-from emer.losses.pairwise import Ties, pairwise_logistic_terms
+from emer.losses.pairwise import Ties
 from emer.objectives.advantage import Metric, Normalise, Scope, advantage_weights
 from emer.objectives.base import ObjectiveOutput
+from emer.objectives.pair_links import LogisticPairs, PairLink
 from emer.objectives.satisfaction import Level, satisfaction_level
 from emer.requests import RequestBatch, Schema
 
@@ -154,13 +154,19 @@ class EmerObjective(nn.Module):
 
     def forward(self, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None = None) -> ObjectiveOutput:
         """The loss of a batch; without ``previous_scores`` the prior has its static weights alone."""
+        return self.evaluate(LogisticPairs(scores), scores, batch, previous_scores)
+
+    def evaluate(
+        self, pairs: PairLink, scores: Tensor, batch: RequestBatch, previous_scores: Tensor | None
+    ) -> ObjectiveOutput:
+        """The loss of a batch whose ``pairs`` are compared as they say; ``scores`` (B, N) are for the evaluator."""
         terms: dict[str, Tensor] = {}
         counts: dict[str, Tensor] = {}
         loss = scores.new_zeros(())
         evolving = None
         names = self.target_names(batch.schema)
         if self.posterior:
-            posterior, counts["posterior"] = self._posterior(scores, batch)
+            posterior, counts["posterior"] = self._posterior(pairs, batch)
             loss = loss + self.posterior_weight * posterior
             terms["posterior"] = posterior.detach()
         if self.prior:
@@ -169,9 +175,7 @@ class EmerObjective(nn.Module):
             if self.evolve and previous_scores is not None:
                 evolving = self._evolving(scores, previous_scores, targets, batch)
                 weights = weights * evolving
-            per_request, per_objective = pairwise_logistic_terms(
-                scores, None, weights=weights, ranks=ranks, where=batch.mask, ties=self.ties
-            )
+            per_request, per_objective = pairs.prior(ranks, weights, batch.mask, self.ties)
             prior = per_request.mean()
             loss = loss + self.prior_weight * prior
             terms["prior"] = prior.detach()
@@ -206,23 +210,22 @@ class EmerObjective(nn.Module):
             scores.detach().float(), previous_scores.float(), targets, where=batch.mask, **self.evaluator
         )
 
-    def _posterior(self, scores: Tensor, batch: RequestBatch) -> tuple[Tensor, Tensor]:
+    def _posterior(self, pairs: PairLink, batch: RequestBatch) -> tuple[Tensor, Tensor]:
         """Mean pair loss of the requests that have a pair (A4, A5), 0 if none has; and how many have."""
         level = satisfaction_level(batch, self.level)
-        exposed = batch.exposed
         if self.session_ms is not None:
-            return _session_posterior(scores, level, batch, self.session_ms)
-        per_request, pairs = graded_pairwise_terms(scores, level, where=exposed)
-        with_pair = (pairs > 0).sum()
+            return _session_posterior(pairs, level, batch, self.session_ms)
+        per_request, number = pairs.graded(level, batch.exposed)
+        with_pair = (number > 0).sum()
         return per_request.sum() / with_pair.clamp(min=1), with_pair
 
 
-def _session_posterior(scores: Tensor, level: Tensor, batch: RequestBatch, session_ms: int) -> tuple[Tensor, Tensor]:
+def _session_posterior(pairs: PairLink, level: Tensor, batch: RequestBatch, session_ms: int) -> tuple[Tensor, Tensor]:
     """The posterior over a user's exposed candidates of neighbouring requests: mean over all pairs, their number."""
     request = batch.exposed.nonzero()[:, 0]
-    s, g = scores[batch.exposed].float(), level[batch.exposed]
+    g = level[batch.exposed]
     user, time = batch.user_id[request], batch.time_ms[request]
     same_session = (user.unsqueeze(1) == user) & ((time.unsqueeze(1) - time).abs() <= session_ms)
     better = same_session & (g.unsqueeze(1) > g)
     i, j = better.nonzero(as_tuple=True)
-    return nn.functional.softplus(s[j] - s[i]).sum() / max(len(i), 1), better.sum()
+    return pairs.chosen(batch.exposed, i, j), better.sum()

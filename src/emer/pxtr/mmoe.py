@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-
-class MMoEOutput(NamedTuple):
-    """``logit`` (n, K), and the towers' hidden states ``hidden`` (n, K, tower_size)."""
-
-    logit: Tensor
-    hidden: Tensor
+from emer.models.expert_towers import ExpertTowers, TowerOutput
 
 
-class MMoE(nn.Module):
+class MMoE(ExpertTowers):
     """Multi-gate mixture of experts on categorical and numeric features.
 
-    x = [embeddings of the categories ; numbers]; experts e_j = ReLU(W_j x); gates g^k = softmax(G_k x);
-    f^k = Σ_j g^k_j e_j; towers t^k = ReLU(V_k f^k); logit_k = u_k · t^k + b_k (Ma et al. 2018).
+    x = [embeddings of the categories ; numbers] goes through :class:`emer.models.expert_towers.ExpertTowers`.
     """
 
     starts: Tensor
@@ -47,33 +40,21 @@ class MMoE(nn.Module):
             embedding_size: width of every category's embedding.
             dropout: on x, during training.
         """
-        super().__init__()
+        # One table for all categories: a single look-up is much faster than dozens of small ones. Drawn before the
+        # layers, so that a seed gives the model that it always gave.
+        embedding = nn.Embedding(sum(category_sizes), embedding_size)
+        nn.init.normal_(embedding.weight, std=0.05)
+        width = len(category_sizes) * embedding_size + numbers
+        super().__init__(width, objectives, experts=experts, expert_size=expert_size, tower_size=tower_size)
         self.category_sizes = tuple(category_sizes)
-        # One table for all categories: a single look-up is much faster than dozens of small ones.
-        self.embedding = nn.Embedding(sum(self.category_sizes), embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.05)
+        self.embedding = embedding
         starts = torch.tensor([0, *self.category_sizes[:-1]], dtype=torch.int64).cumsum(0)
         self.register_buffer("starts", starts[: len(self.category_sizes)], persistent=False)
-        width = len(self.category_sizes) * embedding_size + numbers
         self.dropout = nn.Dropout(dropout)
-        self.experts = nn.Linear(width, experts * expert_size)
-        self.gates = nn.Linear(width, objectives * experts, bias=False)
-        self.towers = nn.Parameter(torch.empty(objectives, expert_size, tower_size))
-        self.tower_bias = nn.Parameter(torch.zeros(objectives, tower_size))
-        self.heads = nn.Parameter(torch.empty(objectives, tower_size))
-        self.head_bias = nn.Parameter(torch.zeros(objectives))
-        for weights, fan_in in ((self.towers, expert_size), (self.heads, tower_size)):
-            nn.init.uniform_(weights, -(fan_in**-0.5), fan_in**-0.5)
-        self.shape = (objectives, experts, expert_size)
 
-    def forward(self, categories: Tensor, numbers: Tensor) -> MMoEOutput:
-        """``categories`` (n, C) int ids and ``numbers`` (n, F) float32 -> :class:`MMoEOutput`."""
-        x = self.features(categories, numbers)
-        _, experts, expert_size = self.shape
-        expert = torch.relu(self.experts(x)).view(-1, experts, expert_size)
-        mixed = self._gate(x) @ expert  # (n, K, expert_size)
-        hidden = torch.relu(torch.einsum("nke,ket->nkt", mixed, self.towers) + self.tower_bias)
-        return MMoEOutput((hidden * self.heads).sum(-1) + self.head_bias, hidden)
+    def forward(self, categories: Tensor, numbers: Tensor) -> TowerOutput:
+        """``categories`` (n, C) int ids and ``numbers`` (n, F) float32 -> :class:`TowerOutput`."""
+        return self.outputs(self.features(categories, numbers))
 
     def features(self, categories: Tensor, numbers: Tensor) -> Tensor:
         """x: (n, C * embedding_size + F)."""
@@ -82,11 +63,7 @@ class MMoE(nn.Module):
 
     def gate_weights(self, categories: Tensor, numbers: Tensor) -> Tensor:
         """(n, K, experts): each objective's weights over the experts, summing to 1."""
-        return self._gate(self.features(categories, numbers))
-
-    def _gate(self, x: Tensor) -> Tensor:
-        objectives, experts, _ = self.shape
-        return self.gates(x).view(-1, objectives, experts).softmax(-1)
+        return self.gate(self.features(categories, numbers))
 
     @torch.no_grad()
     def copy_from(self, smaller: MMoE) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,40 @@ class WeightHistogram(Callback):
             if isinstance(logger, WandbLogger):
                 import wandb
 
-                names = module.objective.target_names(module.schema)  # type: ignore[union-attr, operator]
+                names: tuple[str, ...] = module.last_weight_names  # type: ignore[assignment]
                 columns = weights.float().cpu().unbind(dim=1)
                 content = {
                     f"weight_histogram/{name}": wandb.Histogram(np_histogram=np.histogram(column.numpy(), bins=32))
                     for name, column in zip(names, columns, strict=True)
                 }
                 logger.experiment.log({**content, "trainer/global_step": trainer.global_step})
+
+
+class Throughput(Callback):
+    """Counts the candidates that went through training steps, and the seconds that the steps took, in this process.
+
+    Reading batches, validation and what a resumed run did before are not counted.
+    """
+
+    def __init__(self) -> None:
+        self.rows, self.seconds = 0, 0.0
+        self._started = 0.0
+
+    @property
+    def rows_per_second(self) -> float | None:
+        """None before the first step."""
+        return self.rows / self.seconds if self.seconds > 0 else None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_index: int
+    ) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        self.rows += int(batch.mask.sum())  # waits for a GPU to finish the step
+        self.seconds += time.perf_counter() - self._started
 
 
 class RanksAgree(Callback):

@@ -30,6 +30,11 @@ class EvaluatedModule(pl.LightningModule):
         self.test_summary: dict[str, float | None] = {}
         self.test_per_request: dict[str, np.ndarray] = {}
 
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that training sets."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
     def validation_step(self, batch: RequestBatch, batch_index: int) -> None:
         self.validation_metrics.update(self(batch), batch)
 

@@ -5,55 +5,80 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from emer.errors import EmerError
-from emer.models.fusion import FusionFormula
+from emer.models.formula_space import FormulaSpace, SegmentedFormula
 from emer.requests import RequestBatch, Schema
-from emer.training.evaluated_module import EvaluatedModule
+from emer.training.gradient_free import GradientFreeModule
 from emer.training.pair_objective import PairObjective, TuningObjective
-from emer.training.tuning import FormulaTuner, Trial
+from emer.training.population_search import check_grid
+from emer.training.search import Search, check_algorithm, check_budget
+from emer.training.segment_search import SegmentSearch
 
 
-class FusionFormulaModule(EvaluatedModule):
+class FusionFormulaModule(GradientFreeModule):
     """A fusion formula, hand-set or tuned on the training requests.
 
-    One training step runs one trial, or several where the training would otherwise end before the budget is
-    spent, and training stops with the last trial. The step's batch is not looked at: a trial is evaluated on
-    the pairs of the whole training split (:class:`emer.training.pair_objective.PairObjective`). Every process
-    runs the same trials. The trials are in the checkpoint, and the next one depends on them and the seed
+    One training step runs one generation of the search (one trial of TPE), or more where the training would otherwise
+    end before the budget is spent, and training stops with the last. The step's batch is not looked at: a trial is
+    evaluated on the pairs of the whole training split (:class:`emer.training.pair_objective.PairObjective`). Every
+    process runs the same trials. The trials are in the checkpoint, and the next ones depend on them and the seed
     alone, so a search that was killed and resumed ends where the uninterrupted one does.
 
     Args:
         schema: the request log's columns.
+        formula: family (:data:`emer.models.formula_space.FAMILIES`).
+        algorithm: one of :data:`emer.training.search.ALGORITHMS`, or ``per_segment``
+            (:class:`emer.training.segment_search.SegmentSearch`).
         objective: what is tuned for, ``label_gauc`` or ``pxtr_gauc``.
-        n_trials: formulas that are evaluated, the hand-set one included.
+        n_trials: evaluations of the training split, the hand-set formula's included.
         tuned: False keeps the hand-set formula, whose value is the only trial.
+        segment: user category of ``per_segment``; None for the other algorithms.
+        segment_requests: training requests below which a segment has the parameters of all.
         seed: of the search.
         top_k: length of the list in DCG@k and the like.
+
+    Raises:
+        EmerError: an argument is out of range, or the family or algorithm does not fit the schema.
     """
 
     def __init__(
         self,
         schema: Schema,
         *,
+        formula: str = "power_affine",
+        algorithm: str = "tpe",
         objective: TuningObjective = "label_gauc",
         n_trials: int = 200,
         tuned: bool = True,
+        segment: str | None = None,
+        segment_requests: int = 200,
         seed: int = 0,
         top_k: int = 10,
     ) -> None:
         super().__init__(schema, top_k=top_k)
-        if n_trials < 1:
-            raise EmerError(f"method.tuner.n_trials is {n_trials}; it must be at least 1")
+        check_budget(n_trials)
+        if algorithm != "per_segment":
+            check_algorithm(algorithm)
+        if (segment is not None) != (algorithm == "per_segment"):
+            raise EmerError(
+                f"method.tuner.segment is {segment!r} and method.tuner.algorithm {algorithm}; per_segment needs the "
+                "name of a user category, the other algorithms take none"
+            )
+        if algorithm == "grid":
+            check_grid(len(schema.objectives))
         self.tuning_objective, self.seed = objective, seed
         self.n_trials = n_trials if tuned else 1
-        self.formula = FusionFormula.hand_set(schema)
-        # Stepped by 0: Lightning writes a checkpoint only after optimiser steps, and DDP wants a parameter.
-        self.clock = nn.Parameter(torch.zeros(()))
-        self._tuner: FormulaTuner | None = None
-        self._restored: list[Trial] = []
+        # The hand-set formula is the first trial of any of them, and the cheapest has no more.
+        self.algorithm = algorithm if tuned else "random"
+        self.segment, self.segment_requests = segment if tuned else None, segment_requests
+        self.space = FormulaSpace(schema, formula)
+        self.formula: nn.Module = self.space.formula(self.space.centre)
+        if self.segment is not None:
+            self.formula = SegmentedFormula(self.space, category=self.segment)
+        self._search: Search | SegmentSearch | None = None
+        self._restored: Any = None
 
     def forward(self, batch: RequestBatch) -> Tensor:
         """(B, N) scores."""
@@ -61,33 +86,40 @@ class FusionFormulaModule(EvaluatedModule):
 
     def on_fit_start(self) -> None:
         table = self.trainer.datamodule.splits.train  # type: ignore[attr-defined]
-        evaluate = PairObjective(table, self.tuning_objective, seed=self.seed)
-        self._tuner = FormulaTuner(self.schema, evaluate, seed=self.seed)
-        self._tuner.restore(self._restored)
+        objective = PairObjective(table, self.tuning_objective, self.space, seed=self.seed)
+        if self.segment is None:
+            start = self.space.centre.numpy()
+            self._search = Search(self.algorithm, objective, start=start, budget=self.n_trials, seed=self.seed)
+        else:
+            self._search = SegmentSearch(
+                objective,
+                category=self.segment,
+                least=self.segment_requests,
+                budget=self.n_trials,
+                seed=self.seed,
+            )
+        self._load(self._restored)
 
     def training_step(self, batch: RequestBatch, batch_index: int) -> Tensor:
-        assert self._tuner is not None  # on_fit_start ran
-        done = len(self._tuner.trials)
+        search = self._search
+        assert search is not None  # on_fit_start ran
         share = (self.global_step + 1) / self.trainer.estimated_stepping_batches
-        due = min(self.n_trials, max(done + 1, math.ceil(self.n_trials * share)))
-        for _ in range(done, due):
-            self._tuner.step()
-        best = self._tuner.result().best
-        self.formula.set_parameters(best.log_ratio, best.exponent)
-        self.log("tuning/trial", self._tuner.trials[-1].value, on_step=True, on_epoch=False)
-        self.log("tuning/best", best.value, on_step=True, on_epoch=False, prog_bar=True)
-        if due == self.n_trials:
-            self.trainer.should_stop = True
-        return 0.0 * self.clock
+        due = max(search.spent + 1, math.ceil(self.n_trials * share))
+        while search.spent < due and not search.finished:
+            search.step()
+        self.formula.load_state_dict(search.formula(self.space).state_dict())
+        self.log("tuning/trial", search.last_value, on_step=True, on_epoch=False)
+        self.log("tuning/best", search.best_value, on_step=True, on_epoch=False, prog_bar=True)
+        self.finished = search.finished
+        return self.tick()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        trials = self._tuner.trials if self._tuner is not None else self._restored
-        checkpoint["formula_trials"] = [[list(t.log_ratio), list(t.exponent), t.value] for t in trials]
+        checkpoint["formula_trials"] = self._search.state() if self._search is not None else self._restored
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._restored = [Trial(tuple(u), tuple(c), value) for u, c, value in checkpoint["formula_trials"]]
-        if self._tuner is not None:
-            self._tuner.restore(self._restored)
+        self._restored = checkpoint["formula_trials"]
+        self._load(self._restored)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([self.clock], lr=0.0)
+    def _load(self, state: Any) -> None:
+        if self._search is not None and state is not None:
+            self._search.load(state)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from emer.errors import EmerError
 from emer.models.fusion import FusionFormula
-from emer.objectives.base import Objective
+from emer.objectives.base import Objective, ObjectiveOutput, details_needed
 from emer.requests import RequestBatch, Schema
 from emer.training.evaluated_module import EvaluatedModule
 from emer.training.previous import PreviousModel
@@ -34,7 +34,7 @@ class RankerModule(EvaluatedModule):
         top_k: length of the list in DCG@k and the like.
 
     Raises:
-        EmerError: the schedule is out of range.
+        EmerError: the schedule is out of range, or the objective needs of the model what it does not give.
     """
 
     def __init__(
@@ -56,12 +56,16 @@ class RankerModule(EvaluatedModule):
             raise EmerError(f"method.schedule.final_lr_factor is {final_lr_factor}; it must be in [0, 1]")
         self.model = model(schema)
         self.objective = objective
+        self.details = details_needed(objective, self.model)
+        if hasattr(objective, "build"):
+            objective.build(schema)
         self.optimizer_factory = optimizer
         self.warmup_steps, self.final_lr_factor = warmup_steps, final_lr_factor
         self.previous: PreviousModel | None = None
         if previous is not None and objective.needs_previous:
             self.previous = previous(self.model, FusionFormula.hand_set(schema))
         self.last_weights: Tensor | None = None
+        self.last_weight_names: tuple[str, ...] = ()
         self.steps_seen = 0
         self.validation_terms = torch.zeros(0)
 
@@ -69,8 +73,17 @@ class RankerModule(EvaluatedModule):
         """(B, N) scores."""
         return self.model(batch)
 
+    def evaluate_objective(
+        self, batch: RequestBatch, previous_scores: Tensor | None = None
+    ) -> tuple[Tensor, ObjectiveOutput]:
+        """(B, N) scores, and the objective of them and of the details that it needs."""
+        if not self.details:
+            scores = self(batch)
+            return scores, self.objective(scores, batch, previous_scores)
+        scores, details = self.model.forward_with_details(batch)  # type: ignore[operator]
+        return scores, self.objective(scores, batch, previous_scores, details)  # type: ignore[call-arg]
+
     def on_fit_start(self) -> None:
-        self.steps_seen = self.global_step
         fit = getattr(getattr(self.model, "features", None), "fit", None)
         # A resumed run has its statistics from the checkpoint; computing them again gives the same numbers.
         if fit is not None:
@@ -78,17 +91,18 @@ class RankerModule(EvaluatedModule):
             rows = torch.linspace(0, len(table) - 1, min(len(table), STATISTICS_REQUESTS)).long().unique().numpy()
             fit(table.batch(rows).to(self.device))
 
+    def on_train_start(self) -> None:
+        self.steps_seen = self.global_step  # a resumed run's own, which on_fit_start does not know yet
+
     def training_step(self, batch: RequestBatch, batch_index: int) -> Tensor:
-        scores = self(batch)
-        previous_scores = self.previous(batch) if self.previous is not None else None
-        output = self.objective(scores, batch, previous_scores)
+        _, output = self.evaluate_objective(batch, self.previous(batch) if self.previous is not None else None)
         logged = {"train/loss": output.loss} | {f"train/{name}": value for name, value in output.terms.items()}
         if output.weights is not None:
             means = output.weights.mean(dim=0)
             logged |= {f"weight/{name}": mean for name, mean in zip(output.weight_names, means, strict=True)}
             logged["weight/max"] = output.weights.max()
         self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(batch))
-        self.last_weights = output.weights
+        self.last_weights, self.last_weight_names = output.weights, output.weight_names
         return output.loss
 
     def on_train_batch_end(self, outputs: Any, batch: RequestBatch, batch_index: int) -> None:
@@ -105,9 +119,8 @@ class RankerModule(EvaluatedModule):
         self.validation_terms = torch.zeros(2, len(self.objective.term_names(self.schema)), device=self.device)
 
     def validation_step(self, batch: RequestBatch, batch_index: int) -> None:
-        scores = self(batch)
         # Fixed weights: a loss that is comparable between epochs, since evolving weights move with the model.
-        output = self.objective(scores, batch)
+        scores, output = self.evaluate_objective(batch)
         everyone = torch.tensor(len(batch), device=self.device)
         counts = torch.stack([output.counts.get(name, everyone) for name in output.terms])
         self.validation_terms += torch.stack([torch.stack(list(output.terms.values())) * counts, counts.float()])
@@ -121,9 +134,18 @@ class RankerModule(EvaluatedModule):
         terms = dict(zip(self.objective.term_names(self.schema), means, strict=True))
         self.log_dict({f"val/{name}": value for name, value in terms.items()})
         self.log("val/loss", self.objective.total(terms), prog_bar=True)
+        if hasattr(self.objective, "after_validation"):
+            self.objective.after_validation({k: float(v) for k, v in self.trainer.callback_metrics.items()})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The model's parameters, and without decay those of the objective (AUCM's means and dual variables)."""
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        if isinstance(self.objective, nn.Module) and (own := list(self.objective.parameters())):
+            groups.append({"params": own, "weight_decay": 0.0})
+        return groups
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.model.parameters())
+        optimizer = self.optimizer_factory(self.parameter_groups())
         steps = max(1, int(self.trainer.estimated_stepping_batches))
 
         def factor(step: int) -> float:

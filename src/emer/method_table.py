@@ -1,0 +1,206 @@
+"""Many runs in one table: each method's mean over seeds with an interval, and its paired difference from one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from emer.errors import EmerError
+from emer.files import write_text
+from emer.labels import method_label
+from emer.metrics.seed_intervals import SeedInterval, interval_over_seeds, seed_difference, seed_interval
+from emer.run_folder import RunFolder
+
+METRICS = ("label_gauc/mean", "pxtr_gauc/mean", "iput_gauc/mean")
+"""Compared request by request; ``label_auc/sum`` is pooled, and so has an interval over seeds alone."""
+
+POOLED = "label_auc/sum"
+COSTS = ("parameters", "train_rows_per_second", "fit_seconds")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    label: str
+    data: str
+    seed: int
+    identity: str
+    metrics: dict[str, float | None]
+    costs: dict[str, float | None]
+    per_request: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one log."""
+
+    label: str
+    seeds: tuple[int, ...]
+    values: dict[str, SeedInterval]
+    differences: dict[str, SeedInterval]
+    costs: dict[str, float]
+
+
+def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """The finished runs among ``folders``, and a line for each that is not."""
+    runs, missing = [], []
+    for path in folders:
+        folder = RunFolder(path)
+        status = folder.status()
+        if status.get("status") != "finished":
+            why = status.get("error") or status.get("status", "no status.json")
+            missing.append(f"{path.name}: {why}")
+            continue
+        cfg, timing = folder.load_config(), folder.read("timing.json")
+        metrics = {name.removeprefix("test/"): value for name, value in folder.read("metrics.json").items()}
+        columns = pq.read_table(path / "per_request.parquet")
+        runs.append(
+            Run(
+                label=method_label(cfg.method),
+                data=str(cfg.data.name),
+                seed=int(cfg.seed),
+                identity=str(cfg.run.identity),
+                metrics=metrics,
+                costs={name: timing.get(name) for name in COSTS},
+                per_request={name: columns[name].to_numpy() for name in columns.column_names},
+            )
+        )
+    return runs, missing
+
+
+def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
+    """Runs of one log, by method, best label GAUC first.
+
+    Args:
+        runs: each (method, seed) once.
+        reference: label of the method that the others are compared with, on the seeds that both have.
+
+    Raises:
+        EmerError: a method has two runs with one seed.
+    """
+    by_label: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        seeds = by_label.setdefault(run.label, {})
+        if run.seed in seeds:
+            raise EmerError(f"{run.label} has two runs with seed {run.seed} on {run.data}; compare one sweep at a time")
+        seeds[run.seed] = run
+    against = by_label.get(reference, {})
+    rows = []
+    for label, seeds in by_label.items():
+        members = [seeds[s] for s in sorted(seeds)]
+        common = sorted(set(seeds) & set(against))
+        requests = [run.per_request for run in members]
+        values = {name: seed_interval(requests, name) for name in METRICS}
+        values[POOLED] = interval_over_seeds(_present(run.metrics.get(POOLED) for run in members))
+        differences = {}
+        if common and label != reference:
+            mine, theirs = ([side[s].per_request for s in common] for side in (seeds, against))
+            differences = {name: seed_difference(mine, theirs, name) for name in METRICS}
+            sums = [(seeds[s].metrics.get(POOLED), against[s].metrics.get(POOLED)) for s in common]
+            differences[POOLED] = interval_over_seeds([a - b for a, b in sums if a is not None and b is not None])
+        costs = {name: _mean(run.costs.get(name) for run in members) for name in COSTS}
+        rows.append(Row(label, tuple(sorted(seeds)), values, differences, costs))
+    return sorted(rows, key=lambda row: -_or_least(row.values[METRICS[0]].estimate))
+
+
+def as_markdown(rows: Sequence[Row], runs: Sequence[Run], reference: str) -> str:
+    """The table of one log: values, then differences from ``reference`` in a second table, then the random floor."""
+    names = [METRICS[0], POOLED, *METRICS[1:]]
+    lines = ["| method | seeds | " + " | ".join(names) + " | parameters | rows/s | seconds |"]
+    lines.append("|---" * (len(names) + 5) + "|")
+    for row in rows:
+        cells = [_with_error(row.values[name]) for name in names]
+        cells += [_count(row.costs["parameters"]), _count(row.costs["train_rows_per_second"])]
+        lines.append(f"| {row.label} | {len(row.seeds)} | {' | '.join(cells)} | {_count(row.costs['fit_seconds'])} |")
+    floors = [_mean(run.metrics.get(f"random/{name}") for run in runs) for name in names]
+    lines.append("| *expected of a random order* | | " + " | ".join(f"{f:.4f}" for f in floors) + " | | | |")
+    lines += ["", f"Difference from {reference}, with 95 % interval and p-value:", ""]
+    lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for row in rows:
+        if row.differences:
+            lines.append(f"| {row.label} | " + " | ".join(_difference(row.differences[name]) for name in names) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """Every run's numbers, one row each, in full precision."""
+    text = io.StringIO()
+    names = [*METRICS, POOLED]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "data", "seed", "identity", *names, *COSTS])
+    for run in sorted(runs, key=lambda r: (r.data, r.label, r.seed)):
+        numbers = [run.metrics.get(name) for name in names] + [run.costs[name] for name in COSTS]
+        writer.writerow([run.label, run.data, run.seed, run.identity, *numbers])
+    return text.getvalue()
+
+
+def write_method_table(folders: Iterable[Path], target: Path, reference: str = "emer") -> str:
+    """Read runs, write ``methods.md`` and ``methods.csv`` into ``target``, and return the text of the former.
+
+    Args:
+        folders: run folders; unfinished ones are named below the table, never averaged.
+        target: an existing folder.
+        reference: label of the method that the others are compared with.
+
+    Raises:
+        EmerError: there is no finished run, or a method has two with one seed.
+    """
+    runs, missing = read_runs(folders)
+    if not runs:
+        raise EmerError(f"there is no finished run to compare in {target}" + "".join(f"\n{line}" for line in missing))
+    parts = []
+    for data in dict.fromkeys(run.data for run in runs):
+        members = [run for run in runs if run.data == data]
+        requests = members[0].per_request["request_id"].size
+        parts.append(
+            f"## {data}\n\nMean over seeds ± half the 95 % interval (users and seeds), {requests} test requests.\n"
+        )
+        parts.append(as_markdown(method_rows(members, reference), members, reference))
+    if missing:
+        parts.append("Not in the tables:\n\n" + "".join(f"- {line}\n" for line in missing))
+    text = "\n".join(parts)
+    write_text(target / "methods.csv", as_csv(runs))
+    write_text(target / "methods.md", text)
+    return text
+
+
+def _present(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if value is not None]
+
+
+def _mean(values: Iterable[Any]) -> float:
+    found = _present(values)
+    return sum(found) / len(found) if found else math.nan
+
+
+def _or_least(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _with_error(interval: SeedInterval) -> str:
+    if math.isnan(interval.estimate):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.estimate:.4f}"
+    return f"{interval.estimate:.4f} ± {(interval.high - interval.low) / 2:.4f}"
+
+
+def _difference(interval: SeedInterval) -> str:
+    if math.isnan(interval.low):
+        return "-" if math.isnan(interval.estimate) else f"{interval.estimate:+.4f}"
+    half = (interval.high - interval.low) / 2
+    star = " *" if interval.low > 0 or interval.high < 0 else ""
+    return f"{interval.estimate:+.4f} ± {half:.4f} (p {interval.p:.3f}){star}"
+
+
+def _count(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:,.0f}"

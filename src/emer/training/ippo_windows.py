@@ -1,0 +1,93 @@
+"""Where IPPO compares its two models: which requests it looks at, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emer.errors import EmerError
+from emer.metrics.bootstrap import paired_standard_error
+from emer.metrics.concordance import concordance_auc
+from emer.requests import RequestBatch
+from emer.training.ippo import WindowGaucs
+
+
+def earlier_part(time_ms: np.ndarray, held_out: float) -> np.ndarray:
+    """(R,) bool: all but about the last ``held_out`` share of the requests.
+
+    Every one of the earlier part is strictly earlier than every other: the cut moves to the nearest change of
+    timestamp.
+
+    Args:
+        time_ms: (R,) int64.
+        held_out: in (0, 1).
+
+    Raises:
+        EmerError: there are fewer than two distinct timestamps.
+    """
+    ordered = np.sort(time_ms)
+    changes = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    if not changes.size:
+        raise EmerError(
+            "method.objective.ippo compares models on the last part of the training requests, and these have no two "
+            "distinct time_ms; set it to false"
+        )
+    cut = changes[np.abs(changes - (1 - held_out) * ordered.size).argmin()]
+    return time_ms < ordered[cut]
+
+
+def round_length(batches: int, rounds: int, accumulate: int) -> int:
+    """Batches of each round but perhaps the last, so that an epoch of ``batches`` has at most ``rounds``; whole
+    optimiser steps of ``accumulate`` batches."""
+    return -(-batches // (rounds * accumulate)) * accumulate
+
+
+@torch.no_grad()
+def window_gaucs(
+    reference: nn.Module, base: nn.Module, batches: Iterable[RequestBatch], *, samples: int, seed: int
+) -> WindowGaucs:
+    """GAUCs of both models for each feedback label over the exposed candidates, and what single pxtrs reach.
+
+    As ``label_gauc`` of :mod:`emer.metrics.request_metrics`: requests weigh by their exposed candidates.
+
+    Args:
+        reference, base: RequestBatch -> (B, N) scores; left in the mode that they were in.
+        batches: the window; at least one.
+        samples, seed: of the bootstrap over users.
+    """
+    modes = [(network, network.training) for network in (reference, base)]
+    found: dict[str, list[Tensor]] = {name: [] for name in ("reference", "base", "pxtr", "weight", "user")}
+    for network, _ in modes:
+        network.eval()
+    for batch in batches:
+        exposed, label = batch.exposed, batch.label
+        found["reference"].append(concordance_auc(reference(batch), label, where=exposed))
+        found["base"].append(concordance_auc(base(batch), label, where=exposed))
+        pxtrs = [concordance_auc(gap, label, where=exposed) for gap in batch.rank_gap.unbind(dim=-1)]
+        found["pxtr"].append(torch.stack(pxtrs, dim=1))
+        found["weight"].append(exposed.sum(dim=1))
+        found["user"].append(batch.user_id)
+    for network, mode in modes:
+        network.train(mode)
+    values = {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
+    weight = values["weight"].astype(np.float64)
+    first, second, pxtr = (values[name] for name in ("reference", "base", "pxtr"))
+    R, K, M = pxtr.shape
+    return WindowGaucs(
+        _gauc(first, weight),
+        _gauc(second, weight),
+        paired_standard_error(first, second, weight, values["user"], samples=samples, seed=seed),
+        _gauc(pxtr.reshape(R, K * M), weight).reshape(K, M).max(axis=0),
+    )
+
+
+def _gauc(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(C,) weighted means of ``values`` (R, C) over the requests that have one; NaN if none has."""
+    there = ~np.isnan(values)
+    total = weight @ there
+    mean = np.full(values.shape[1], np.nan)
+    np.divide(weight @ np.where(there, values, 0.0), total, out=mean, where=total > 0)
+    return mean

@@ -1,0 +1,53 @@
+"""A Hydra sweeper over hand-picked jobs: a list of override lists, each crossed with what the command line sweeps.
+
+Hydra's own sweeper knows full grids only, in which every method would meet every objective and every ablation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from emer.errors import EmerError
+
+
+class JobsSweeper(BasicSweeper):
+    """Hydra's grid of ``params`` and the command line, for each of ``jobs``.
+
+    Args:
+        jobs: each a string of overrides separated by blanks, such as ``method=emer +ablation=no_comp``.
+        params: config key -> comma-separated values, as in Hydra's sweeper.
+        max_batch_size: jobs handed to the launcher at a time; None hands over all.
+    """
+
+    def __init__(
+        self, jobs: Sequence[str], params: dict[str, str] | None = None, max_batch_size: int | None = None
+    ) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        if not jobs:
+            raise EmerError("hydra.sweeper.jobs is empty; give at least one list of overrides, such as 'method=emer'")
+        self.jobs = [str(job).split() for job in jobs]
+
+    def split_arguments(  # type: ignore[override]
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        """Batches of jobs, each a list of overrides: job by job, and within it in the order of the grid.
+
+        Raises:
+            EmerError: the command line sets what the jobs set themselves.
+        """
+        given = {override.get_key_element() for override in overrides}
+        parser = OverridesParser.create()
+        for job in self.jobs:
+            twice = sorted(given & {override.get_key_element() for override in parser.parse_overrides(job)})
+            if twice:
+                raise EmerError(
+                    f"{', '.join(twice)} is set by the sweep's jobs; choose among them by "
+                    '\'hydra.sweeper.jobs=["method=emer","method=harmonrank"]\''
+                )
+        [grid] = BasicSweeper.split_arguments(overrides, None)
+        everything = [[*job, *point] for job in self.jobs for point in grid]
+        return list(BasicSweeper.split_overrides_to_chunks(everything, max_batch_size))

@@ -1,0 +1,45 @@
+"""Hand-picked jobs are crossed with the command line's sweep, and only with that."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+
+from emer.errors import EmerError
+
+
+def split(jobs: list[str], *arguments: str, batch: int | None = None) -> list[list[list[str]]]:
+    # Hydra imports its plugins anew when it looks for them, so a class imported before that has a stale base.
+    Plugins.instance()
+    sweeper = importlib.import_module("hydra_plugins.emer_jobs.sweeper").JobsSweeper(jobs)
+    overrides = OverridesParser.create().parse_overrides(list(arguments))
+    return sweeper.split_arguments(overrides, batch)
+
+
+def test_each_job_meets_each_point_of_the_grid() -> None:
+    [batch] = split(["method=emer +ablation=no_comp", "method=borda"], "seed=1,2", "data=tiny")
+    assert batch == [
+        ["method=emer", "+ablation=no_comp", "seed=1", "data=tiny"],
+        ["method=emer", "+ablation=no_comp", "seed=2", "data=tiny"],
+        ["method=borda", "seed=1", "data=tiny"],
+        ["method=borda", "seed=2", "data=tiny"],
+    ]
+
+
+def test_batches_hold_what_the_launcher_gets_at_a_time() -> None:
+    batches = split(["method=emer", "method=borda"], "seed=1,2,3", batch=4)
+    assert [len(batch) for batch in batches] == [4, 2]
+
+
+def test_jobs_alone_are_enough() -> None:
+    assert split(["method=emer", "method=borda"]) == [[["method=emer"], ["method=borda"]]]
+
+
+def test_what_the_jobs_set_is_not_set_twice() -> None:
+    with pytest.raises(EmerError, match=r"method is set by the sweep's jobs"):
+        split(["method=emer"], "method=urem", "seed=1")
+    with pytest.raises(EmerError, match="jobs is empty"):
+        split([])
