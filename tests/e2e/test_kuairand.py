@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 from hydra import initialize_config_dir
@@ -9,12 +12,18 @@ from tests.methods.conftest import METHODS, method_config
 
 from emer.data.module import RequestDataModule
 from emer.data.splits import read_splits
+from emer.data.table import RequestTable
 from emer.instantiation import instantiate
 from emer.jobs.app import config_dir, register
 
 from .conftest import read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.real_data, pytest.mark.slow]
+
+
+def splits_of(folder: Path) -> dict[str, RequestTable]:
+    splits = read_splits(folder)
+    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
 
 
 def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache) -> None:
@@ -47,20 +56,19 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
     again = run("evaluate", f"run={folder}", f"data_root={real_data}", "num_threads=1")
     assert "metrics equal the run's own exactly" in again.out
 
-    splits = read_splits(prepared.folder)
-    tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    few_of = {name: table.select(np.arange(len(table)) < 128) for name, table in splits_of(prepared.folder).items()}
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for method in METHODS:
             few = ["method.tuner.n_trials=4"] if method == "fusion_formula" else []
-            module = instantiate(method_config(f"method={method}", *few).method.module, schema=splits.train.schema)
+            schema = few_of["train"].schema
+            module = instantiate(method_config(f"method={method}", *few).method.module, schema=schema)
             trainer = pl.Trainer(
-                accelerator="cpu", max_epochs=1, limit_train_batches=4, limit_val_batches=2, limit_test_batches=2,
-                logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-                use_distributed_sampler=False, default_root_dir=prepared.folder.parent,
+                accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                enable_model_summary=False, use_distributed_sampler=False, default_root_dir=prepared.folder.parent,
             )  # fmt: skip
-            trainer.fit(module, RequestDataModule(**tables, batch_size=64))
-            trainer.test(module, RequestDataModule(**tables, batch_size=64), verbose=False)
+            trainer.fit(module, RequestDataModule(**few_of, batch_size=64))
+            trainer.test(module, RequestDataModule(**few_of, batch_size=64), verbose=False)
             value = module.test_summary["label_gauc/click"]
             assert value is not None, method
-            assert 0.3 < value < 0.9, method
+            assert 0.2 < value < 0.9, method
