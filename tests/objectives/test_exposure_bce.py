@@ -59,10 +59,10 @@ def test_among_leaves_only_those_with_the_label(three, scores) -> None:
 
 
 def test_label_factor_weighs_candidates_by_their_labels(three, scores) -> None:
-    """One click, click and like, none; one like; none."""
+    """One click, click and like, none; one like; none. A click is no positive label, and so does not count."""
     log = math.log
     of_request = (
-        -(3 * log(1 / 2) + (1 + 2 * 2) * log(3 / 4) + log(3 / 4)) / 3,
+        -(log(1 / 2) + (1 + 2 * 1) * log(3 / 4) + log(3 / 4)) / 3,
         -3 * log(1 / 4),
         -(log(1 / 2) + 2 * log(1 / 4)) / 3,
     )
@@ -75,7 +75,7 @@ def test_gradient_is_weight_times_probability_minus_target(three, scores) -> Non
     ExposureBce(label_factor=1.0)(s, three).loss.backward()
     assert s.grad is not None
     expected = [
-        [2 * (1 / 2 - 1) / 9, 3 * (3 / 4 - 1) / 9, (1 / 4 - 0) / 9],
+        [(1 / 2 - 1) / 9, 2 * (3 / 4 - 1) / 9, (1 / 4 - 0) / 9],
         [2 * (1 / 4 - 1) / 3, 0, 0],
         [(1 / 2 - 0) / 9, (3 / 4 - 0) / 9, (3 / 4 - 0) / 9],
     ]

@@ -294,12 +294,20 @@ def test_rounds_and_weights_are_logged(tables, tmp_path) -> None:
     assert {"train/tower/like", "val/bce/like", "val/label_gauc/mean"} <= set(numbers)
 
 
-@pytest.mark.parametrize("objective", [PantheonObjective(ippo=False), MultiObjectiveBce()])
-def test_without_ippo_it_is_the_plain_training(tables, tmp_path, objective) -> None:
+def test_towers_are_not_left_untrained(tables) -> None:
+    """Another objective would train a head on the hidden states of random towers."""
+    with pytest.raises(EmerError, match=r"MultiObjectiveBce would leave untrained.*method\.model\.inputs=pxtr"):
+        module_of(tables, objective=MultiObjectiveBce())
+
+
+@pytest.mark.parametrize(
+    ("objective", "inputs"), [(PantheonObjective(ippo=False), "hidden"), (MultiObjectiveBce(), "pxtr")]
+)
+def test_without_ippo_it_is_the_plain_training(tables, tmp_path, objective, inputs) -> None:
     """One model, all training requests, no archive."""
-    module = fitted(tables, tmp_path, objective=objective)
+    module = fitted(tables, tmp_path, objective=objective, inputs=inputs)
     assert module.base is None and not (tmp_path / "archive.json").exists()
-    plain = fitted(tables, tmp_path, kind=RankerModule, objective=type(objective)(
+    plain = fitted(tables, tmp_path, kind=RankerModule, inputs=inputs, objective=type(objective)(
         **({"ippo": False} if isinstance(objective, PantheonObjective) else {})
     ))  # fmt: skip
     assert same(module.model, plain.model)

@@ -121,6 +121,7 @@ class Pantheon(nn.Module):
     """
 
     gives = ("tower_logits",)
+    must_train_hint = "take objective=pantheon, or method.model.inputs=pxtr, which has no towers"
 
     def __init__(
         self,
@@ -156,6 +157,7 @@ class Pantheon(nn.Module):
         if encoder == "transformer" and width % heads:
             raise EmerError(f"method.model.width ({width}) must be a multiple of method.model.heads ({heads})")
         hidden = inputs == "hidden"
+        self.must_train = self.gives if hidden else ()
         if hidden and not schema.feedback:
             raise EmerError(
                 "method.model.inputs is hidden, and the request log has no feedback labels that towers could learn; "

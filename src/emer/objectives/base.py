@@ -58,10 +58,10 @@ def details_needed(objective: Objective, model: nn.Module) -> tuple[str, ...]:
     """What ``objective`` needs of ``model`` beyond its scores.
 
     A model that can give more names it in ``gives``, and has ``forward_with_details(batch)`` for (scores, name ->
-    tensor).
+    tensor). What only an objective of its own can train, it names in ``must_train``.
 
     Raises:
-        EmerError: the model does not give it.
+        EmerError: the model does not give it, or has a part that ``objective`` would leave untrained.
     """
     needed: tuple[str, ...] = tuple(getattr(objective, "needs", ()))
     missing = [name for name in needed if name not in getattr(model, "gives", ())]
@@ -70,5 +70,11 @@ def details_needed(objective: Objective, model: nn.Module) -> tuple[str, ...]:
         raise EmerError(
             f"the objective {type(objective).__name__} needs {', '.join(missing)} from the model, "
             f"which {type(model).__name__} does not give; {hint}"
+        )
+    untrained = [name for name in getattr(model, "must_train", ()) if name not in needed]
+    if untrained:
+        raise EmerError(
+            f"the objective {type(objective).__name__} would leave untrained what makes {', '.join(untrained)} in "
+            f"{type(model).__name__}; {model.must_train_hint}"
         )
     return needed

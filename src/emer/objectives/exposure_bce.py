@@ -73,7 +73,8 @@ class ExposureBce(nn.Module):
         y, where = exposure_target(batch, self.target, key="target")
         if self.among is not None:
             where = where & (feedback_column(batch, self.among, key="among") > 0)
-        weight = 1 + self.label_factor * batch.label.sum(dim=-1)
+        positive = batch.label[..., list(batch.schema.positive_indices)]
+        weight = 1 + self.label_factor * positive.sum(dim=-1)
         loss, count = request_mean_bce(scores, y, where, weight)
         return ObjectiveOutput(loss, {"exposure": loss.detach()}, {"exposure": count})
 
