@@ -45,17 +45,24 @@ class TunerConfig:
 
 
 @dataclass
-class RankerMethodConfig:
-    """``conf/method/shared/ranker.yaml`` and every method built on it.
-
-    The model and the objective bring schemas of their own; the optimiser is any of torch's.
-    """
+class MethodConfig:
+    """What every file of ``conf/method`` has."""
 
     name: str = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
     patience: int = MISSING
     switches: dict[str, str] = field(default_factory=dict)
+    module: Any = MISSING
+
+
+@dataclass
+class RankerMethodConfig(MethodConfig):
+    """``conf/method/shared/ranker.yaml`` and every method built on it.
+
+    The model and the objective bring schemas of their own; the optimiser is any of torch's.
+    """
+
     default_objective: str = MISSING
     objective_name: str = MISSING
     model: Any = MISSING
@@ -63,34 +70,21 @@ class RankerMethodConfig:
     previous: PreviousConfig = field(default_factory=PreviousConfig)
     optimizer: Any = MISSING
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    module: Any = MISSING
 
 
 @dataclass
-class FusionFormulaMethodConfig:
+class FusionFormulaMethodConfig(MethodConfig):
     """``conf/method/fusion_formula.yaml``."""
 
-    name: str = MISSING
-    monitor: str = MISSING
-    monitor_mode: str = MISSING
-    patience: int = MISSING
-    switches: dict[str, str] = field(default_factory=dict)
     formula: str = MISSING
     tuner: TunerConfig = field(default_factory=TunerConfig)
-    module: Any = MISSING
 
 
 @dataclass
-class FixedMethodConfig:
+class FixedMethodConfig(MethodConfig):
     """``conf/method/shared/fixed.yaml`` and every scorer without parameters built on it."""
 
-    name: str = MISSING
-    monitor: str = MISSING
-    monitor_mode: str = MISSING
-    patience: int = MISSING
-    switches: dict[str, str] = field(default_factory=dict)
     model: Any = MISSING
-    module: Any = MISSING
 
 
 @dataclass

@@ -69,7 +69,7 @@ def paired_interval(
     """
     weights = _or_ones(weights, first)
     (a, influence_a), (b, influence_b) = _influence(first, weights), _influence(second, weights)
-    return _interval(a - b, _sum([influence_a, -influence_b]), _or_rows(users, first), level)
+    return _interval(a - b, sum_of_influences([influence_a, -influence_b]), _or_rows(users, first), level)
 
 
 def metric_interval(per_request: Mapping[str, np.ndarray], name: str, *, level: float = 0.95) -> Interval:
@@ -97,7 +97,7 @@ def metric_difference(
             "evaluate both on the same data"
         )
     (a, influence_a), (b, influence_b) = metric_influence(first, name), metric_influence(second, name)
-    return _interval(a - b, _sum([influence_a, -influence_b]), first["user_id"], level)
+    return _interval(a - b, sum_of_influences([influence_a, -influence_b]), first["user_id"], level)
 
 
 def metric_influence(per_request: Mapping[str, np.ndarray], name: str) -> tuple[float, np.ndarray]:
@@ -111,7 +111,7 @@ def metric_influence(per_request: Mapping[str, np.ndarray], name: str) -> tuple[
         if not members:
             return np.nan, np.full(per_request["user_id"].size, np.nan)
         parts = [_influence(per_request[n], weights_of(per_request, n)) for n in members]
-        return float(np.mean([m for m, _ in parts])), _sum([psi / len(parts) for _, psi in parts])
+        return float(np.mean([m for m, _ in parts])), sum_of_influences([psi / len(parts) for _, psi in parts])
     if name not in per_request:
         raise EmerError(
             f"there are no per-request values of {name}, so it has no interval; there are "
@@ -130,20 +130,29 @@ def _influence(values: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarr
     return mean, np.where(used, weights * (values - mean) / total, np.nan)
 
 
-def _sum(influences: list[np.ndarray]) -> np.ndarray:
+def sum_of_influences(influences: list[np.ndarray]) -> np.ndarray:
     """Influence on a sum of estimates: NaN only where a request enters none of them."""
     together = np.stack(influences)
     return np.where(np.isnan(together).all(axis=0), np.nan, np.nansum(together, axis=0))
 
 
-def _interval(estimate: float, influence: np.ndarray, users: np.ndarray, level: float) -> Interval:
+def users_variance(influence: np.ndarray, users: np.ndarray) -> tuple[float, int]:
+    """Variance of an estimate with ``influence`` (R,) by its ``users`` (R,), and the number of them.
+
+    NaN with fewer than two users.
+    """
     used = ~np.isnan(influence)
     _, user = np.unique(users[used], return_inverse=True)
     per_user = np.bincount(user, weights=influence[used])
     n = per_user.size
+    return (float(n / (n - 1) * np.sum(per_user**2)) if n > 1 else np.nan), n
+
+
+def _interval(estimate: float, influence: np.ndarray, users: np.ndarray, level: float) -> Interval:
+    variance, n = users_variance(influence, users)
     if n < 2:
         return Interval(estimate, np.nan, np.nan, n)
-    error = np.sqrt(n / (n - 1) * np.sum(per_user**2)) * stats.t.ppf((1 + level) / 2, n - 1)
+    error = np.sqrt(variance) * stats.t.ppf((1 + level) / 2, n - 1)
     return Interval(estimate, float(estimate - error), float(estimate + error), n)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 from emer.errors import EmerError
-from emer.metrics.intervals import metric_influence
+from emer.metrics.intervals import metric_influence, sum_of_influences, users_variance
 
 PerRequest = Mapping[str, np.ndarray]
 
@@ -72,7 +72,7 @@ def seed_difference(
         raise EmerError(f"{name} cannot be compared: {len(first)} runs of one method, {len(second)} of the other")
     _same_requests([*first, *second], name)
     pairs = [(metric_influence(a, name), metric_influence(b, name)) for a, b in zip(first, second, strict=True)]
-    differences = [(a - b, _nan_sum([psi_a, -psi_b])) for (a, psi_a), (b, psi_b) in pairs]
+    differences = [(a - b, sum_of_influences([psi_a, -psi_b])) for (a, psi_a), (b, psi_b) in pairs]
     return _interval(differences, first[0]["user_id"], level)
 
 
@@ -87,15 +87,12 @@ def interval_over_seeds(values: Sequence[float], *, level: float = 0.95) -> Seed
 
 def _interval(runs: list[tuple[float, np.ndarray]], users: np.ndarray, level: float) -> SeedInterval:
     values = np.array([value for value, _ in runs])
-    psi = _nan_sum([influence / len(runs) for _, influence in runs])
-    used = ~np.isnan(psi)
-    _, user = np.unique(users[used], return_inverse=True)
-    per_user = np.bincount(user, weights=psi[used])
-    U, S = per_user.size, values.size
+    psi = sum_of_influences([influence / len(runs) for _, influence in runs])
+    of_users, U = users_variance(psi, users)
+    S = values.size
     estimate = float(values.mean())
     if U < 2:
         return SeedInterval(estimate, np.nan, np.nan, np.nan, S)
-    of_users = U / (U - 1) * float(np.sum(per_user**2))
     if S < 2:
         return _t_interval(estimate, of_users, U - 1, level, S)
     of_seeds = float(np.var(values, ddof=1)) / S
@@ -123,9 +120,3 @@ def _same_requests(runs: Sequence[PerRequest], name: str) -> None:
                 f"the runs were evaluated on different requests, so {name} cannot be averaged over them; "
                 "evaluate all on the same data"
             )
-
-
-def _nan_sum(influences: list[np.ndarray]) -> np.ndarray:
-    """Sum of influences; NaN only where a request enters none of them."""
-    together = np.stack(influences)
-    return np.where(np.isnan(together).all(axis=0), np.nan, np.nansum(together, axis=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from omegaconf import MISSING
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from emer.errors import EmerError
 from emer.models.features import CandidateFeatures
+from emer.models.ranker import BlockRanker
 from emer.requests import RequestBatch, Schema
 
 
@@ -151,7 +153,7 @@ class MeanPoolBlock(nn.Module):
         return x + self.layers(torch.cat([z, mean.expand_as(z)], dim=-1))
 
 
-class MeanPoolEncoder(nn.Module):
+class MeanPoolEncoder(BlockRanker):
     """EMER's ranker with a mean over the candidates in place of attention (Deep Sets, Zaheer et al. 2017, eq. 4).
 
     Token, head and inputs are EMER's, and so is the number of parameters at both defaults. A gain of EMER over this
@@ -185,25 +187,15 @@ class MeanPoolEncoder(nn.Module):
         use_pxtr: bool = True,
         use_rank: bool = True,
     ) -> None:
-        super().__init__()
         sizes = {"width": width, "layers": layers, "hidden": hidden, "head_width": head_width}
         _check_sizes({**sizes, "embedding_width": embedding_width}, dropout)
-        self.features = CandidateFeatures(schema, use_pxtr=use_pxtr, use_rank=use_rank, embedding_width=embedding_width)
-        self.token = nn.Linear(self.features.width, width)
-        self.blocks = nn.ModuleList(MeanPoolBlock(width, hidden, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, 1))
-
-    def forward(self, batch: RequestBatch) -> Tensor:
-        """(B, N) scores, 0 on padding. Permuting the candidates permutes the scores."""
-        device = batch.pxtr.device.type
-        with torch.autocast(device, enabled=False):
-            x = self.token(self.features(batch))
-        for block in self.blocks:
-            x = block(x, batch.mask)
-        with torch.autocast(device, enabled=False):
-            scores = self.head(self.norm(x.to(self.norm.weight.dtype))).squeeze(-1)
-        return scores.masked_fill(~batch.mask, 0.0)
+        super().__init__(
+            CandidateFeatures(schema, use_pxtr=use_pxtr, use_rank=use_rank, embedding_width=embedding_width),
+            width=width,
+            block=partial(MeanPoolBlock, width, hidden, dropout),
+            layers=layers,
+            head_width=head_width,
+        )
 
 
 def _check_sizes(sizes: dict[str, int], dropout: float = 0.0) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,54 @@ class MlpBlock(nn.Module):
         return x + self.layers(self.norm(x))
 
 
-class EmerRanker(nn.Module):
+class BlockRanker(nn.Module):
+    """A token per candidate, blocks over the candidates of a request, and an MLP to each candidate's score.
+
+    Args:
+        features: the input of a candidate's token.
+        width: size of a token.
+        block: makes a block, which maps (x (B, N, width), mask (B, N)) to a new x.
+        layers: number of blocks.
+        head_width: hidden size of the scoring MLP.
+    """
+
+    outputs = 1
+    """Numbers that the head makes of each candidate; the first is the score."""
+
+    def __init__(
+        self,
+        features: CandidateFeatures,
+        *,
+        width: int,
+        block: Callable[[], nn.Module],
+        layers: int,
+        head_width: int,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.token = nn.Linear(features.width, width)
+        self.blocks = nn.ModuleList(block() for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, self.outputs))
+
+    def forward(self, batch: RequestBatch) -> Tensor:
+        """(B, N) scores; 0 on padding. Permuting the candidates permutes the scores."""
+        return self.head_outputs(batch)[..., 0]
+
+    def head_outputs(self, batch: RequestBatch) -> Tensor:
+        """(B, N, :attr:`outputs`) of the head; 0 on padding."""
+        # Half precision is for the blocks: neighbouring ranks, and neighbouring scores, would become equal in it.
+        device = batch.pxtr.device.type
+        with torch.autocast(device, enabled=False):
+            x = self.token(self.features(batch))
+        for block in self.blocks:
+            x = block(x, batch.mask)
+        with torch.autocast(device, enabled=False):
+            outputs = self.head(self.norm(x.to(self.norm.weight.dtype)))
+        return outputs.masked_fill(~batch.mask.unsqueeze(-1), 0.0)
+
+
+class EmerRanker(BlockRanker):
     """Transformer over the candidates, then an MLP to one unbounded score each (methods: EMER 1.3, A10, A12).
 
     Args:
@@ -91,9 +139,6 @@ class EmerRanker(nn.Module):
         ValueError: a size is below 1, ``width`` is not a multiple of ``heads``, or nothing is left as input.
     """
 
-    outputs = 1
-    """Numbers that the head makes of each candidate; the first is the score."""
-
     def __init__(
         self,
         schema: Schema,
@@ -109,7 +154,6 @@ class EmerRanker(nn.Module):
         use_pxtr: bool = True,
         use_rank: bool = True,
     ) -> None:
-        super().__init__()
         sizes = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward, "head_width": head_width}
         for name, size in {**sizes, "embedding_width": embedding_width}.items():
             if size < 1:
@@ -118,34 +162,16 @@ class EmerRanker(nn.Module):
             raise ValueError(f"model.dropout is {dropout}; it must be in [0, 1)")
         if width % heads:
             raise ValueError(f"model.width ({width}) must be a multiple of model.heads ({heads})")
-        self.comparison = comparison
-        self.features = CandidateFeatures(
+        features = CandidateFeatures(
             schema, use_pxtr=use_pxtr, use_rank=use_rank and comparison, embedding_width=embedding_width
         )
-        self.token = nn.Linear(self.features.width, width)
+        block: Callable[[], nn.Module]
         if comparison:
-            blocks: list[Any] = [AttentionBlock(width, heads, feedforward, dropout) for _ in range(layers)]
+            block = partial(AttentionBlock, width, heads, feedforward, dropout)
         else:
             # What the attention would have held goes into the hidden layer: 4 width^2 + 6 width parameters
             # at 2 width + 1 each.
             wider = feedforward + round((4 * width * width + 6 * width) / (2 * width + 1))
-            blocks = [MlpBlock(width, wider, dropout) for _ in range(layers)]
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, self.outputs))
-
-    def forward(self, batch: RequestBatch) -> Tensor:
-        """(B, N) scores; 0 on padding. Permuting the candidates permutes the scores."""
-        return self.head_outputs(batch)[..., 0]
-
-    def head_outputs(self, batch: RequestBatch) -> Tensor:
-        """(B, N, :attr:`outputs`) of the head; 0 on padding."""
-        # Half precision is for the blocks: neighbouring ranks, and neighbouring scores, would become equal in it.
-        device = batch.pxtr.device.type
-        with torch.autocast(device, enabled=False):
-            x = self.token(self.features(batch))
-        for block in self.blocks:
-            x = block(x, batch.mask)
-        with torch.autocast(device, enabled=False):
-            outputs = self.head(self.norm(x.to(self.norm.weight.dtype)))
-        return outputs.masked_fill(~batch.mask.unsqueeze(-1), 0.0)
+            block = partial(MlpBlock, width, wider, dropout)
+        super().__init__(features, width=width, block=block, layers=layers, head_width=head_width)
+        self.comparison = comparison

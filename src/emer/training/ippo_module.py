@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,16 +18,13 @@ from emer.objectives.pantheon import PantheonObjective
 from emer.requests import RequestBatch, Schema
 from emer.training.ippo import Ippo, Mode, Policy
 from emer.training.ippo_log import IppoLog
-from emer.training.ippo_windows import earlier_part, round_length, window_gaucs
+from emer.training.ippo_windows import RequestWindow, earlier_part, round_length, window_gaucs
 from emer.training.previous import PreviousModel
 from emer.training.ranker_module import RankerModule
 
 BaseMode = Literal["continue", "frozen"]
 Serve = Literal["base", "reference"]
 Window = Literal["auto", "next", "held_out"]
-
-READ_REQUESTS = 256
-"""Requests of a window that are in memory at a time."""
 
 
 class IppoModule(RankerModule):
@@ -229,11 +226,11 @@ class IppoModule(RankerModule):
         batches, done = int(self.trainer.num_training_batches), batch_index + 1
         length = round_length(batches, self.rounds, self.trainer.accumulate_grad_batches)
         if done == batches or done % length == 0:
-            window = list(self._window(done, length))
-            if window:
+            window = self._window(done, length)
+            if len(window.rows):
                 self._end_round(window)
 
-    def _window(self, done: int, length: int) -> Iterator[RequestBatch]:
+    def _window(self, done: int, length: int) -> RequestWindow:
         """The requests to judge by after ``done`` batches of the epoch; none after a stream's last round."""
         if self.held_out_rows is not None and self.whole is not None:
             table, rows = self.whole.train, self.held_out_rows
@@ -241,10 +238,9 @@ class IppoModule(RankerModule):
             table = self.trainer.datamodule.splits.train  # type: ignore[attr-defined]
             size = self.trainer.train_dataloader.batch_sampler.batch_size  # type: ignore[union-attr]
             rows = np.argsort(table.time_ms, kind="stable")[done * size : (done + length) * size]
-        for start in range(0, len(rows), READ_REQUESTS):
-            yield table.batch(rows[start : start + READ_REQUESTS]).to(self.device)
+        return RequestWindow(table, rows, self.device)
 
-    def _end_round(self, window: list[RequestBatch]) -> None:
+    def _end_round(self, window: RequestWindow) -> None:
         assert self.base is not None and self.base_objective is not None
         assert isinstance(self.objective, PantheonObjective)
         index = len(self.log_of_rounds.rounds)

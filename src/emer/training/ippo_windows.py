@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.metrics.bootstrap import paired_standard_error
 from emer.metrics.concordance import concordance_auc
 from emer.requests import RequestBatch
 from emer.training.ippo import WindowGaucs
+
+READ_REQUESTS = 256
+"""Requests of a window that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class RequestWindow:
+    """Requests to judge by: batches that are read anew each time it is iterated over.
+
+    Attributes:
+        table: holds them.
+        rows: (r,) int, their places in it.
+        device: of the batches.
+    """
+
+    table: RequestTable
+    rows: np.ndarray
+    device: torch.device
+
+    def __iter__(self) -> Iterator[RequestBatch]:
+        for start in range(0, len(self.rows), READ_REQUESTS):
+            yield self.table.batch(self.rows[start : start + READ_REQUESTS]).to(self.device)
 
 
 def earlier_part(time_ms: np.ndarray, held_out: float) -> np.ndarray:
