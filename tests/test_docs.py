@@ -19,8 +19,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from emer.cli import JOBS
+from emer.config_files import config_dir
 from emer.instantiation import instantiate
-from emer.jobs.app import config_dir, register
+from emer.jobs.app import register
 from emer.metrics.summary import MIN_REQUESTS
 from emer.models import fusion
 from emer.requests import Schema
@@ -259,7 +260,7 @@ def test_wrong_values_would_be_noticed(schema: Schema) -> None:
 def test_the_ablations_of_the_methods_are_the_switches(defaults: dict[str, Any]) -> None:
     rows = table(text_of(METHODS), "paper", "switch")
     said = {row[0].removeprefix("No").lower(): row[1].strip("`") for row in rows}
-    switches = defaults["method.switches"]
+    switches = {**defaults["method.switches"], **defaults["method.objective_switches"]}
     assert said == {name.removeprefix("no_"): f"method.{path}=false" for name, path in switches.items()}
 
 

@@ -21,13 +21,20 @@ from emer.metrics.summary import summarise
 USERS = 40
 
 
-def run_folder(root: Path, method: str, seed: int, gain: float, *, data: str = "simulated", status="finished") -> Path:
+def run_folder(
+    root: Path, method: str, seed: int, gain: float, *, data: str = "simulated", status="finished", lr: float = 0.1
+) -> Path:
     """A run whose label GAUC is .5 + gain and noise of the seed, on requests whose noise all runs share."""
     path = root / f"{method}_{data}_{seed}"
     write_text(
         path / "config.yaml",
         OmegaConf.to_yaml(
-            {"method": {"name": method, "switches": {}}, "data": {"name": data}, "seed": seed, "run": {"identity": "x"}}
+            {
+                "method": {"name": method, "switches": {}, "optimizer": {"lr": lr}, "module": {"seed": seed}},
+                "data": {"name": data, "root": f"/{seed}", "seed": 0},
+                "seed": seed,
+                "run": {"identity": "x"},
+            }
         ),
     )
     write_json(path / "status.json", {"status": status, **({"error": "it broke"} if status == "failed" else {})})
@@ -123,6 +130,31 @@ def test_two_runs_of_a_seed_are_refused(sweep: Path) -> None:
     assert path.exists()
     with pytest.raises(EmerError, match="borda has two runs with seed 1 on simulated"):
         write_method_table(folders(sweep), sweep)
+
+
+def test_runs_of_different_settings_are_not_averaged(sweep: Path) -> None:
+    run_folder(sweep, "borda", 4, 0.2, lr=0.5)
+    message = (
+        r"borda on simulated has runs of different settings \(method\.optimizer\.lr=0\.1 and 0\.5\) in "
+        "borda_simulated_1 and borda_simulated_4"
+    )
+    with pytest.raises(EmerError, match=message):
+        write_method_table(folders(sweep), sweep)
+
+
+def test_differences_that_are_clear_are_bold(sweep: Path) -> None:
+    text = write_method_table(folders(sweep), sweep)
+    [row] = [line for line in text.splitlines() if line.startswith("| borda") and "(p " in line]
+    # Three with an interval that leaves out 0; the pooled AUC differs by the same for every seed, and so has none.
+    assert row.count("**") == 6
+    assert "| +0.1000 |" in row
+
+
+def test_nothing_to_compare_with_is_said(tmp_path: Path) -> None:
+    run_folder(tmp_path, "borda", 1, 0.2)
+    text = write_method_table(folders(tmp_path), tmp_path)
+    assert "No difference from emer: no other method has a seed in common with it here." in text
+    assert "p-value" not in text
 
 
 def test_nothing_finished_is_an_error(tmp_path: Path) -> None:

@@ -22,19 +22,20 @@ _NOT_IDENTITY = (
 )
 """Top-level keys that change where results go or how a run is started, not what it computes."""
 
+_SETTINGS = ("method", "data", "trainer", "loader", "metrics", "monitor", "monitor_mode", "patience")
+
 
 def method_label(method: DictConfig) -> str:
-    """The method's name, a foreign objective, and every switch that is off: ``emer-no_post-no_evolve``,
-    ``harmonrank+pairwise_logistic-no_gate``.
+    """The method's name, a foreign objective, and every switch of either that is off: ``emer-no_post-no_evolve``,
+    ``harmonrank+emer-no_gate-no_post``.
 
     Derived from the resolved values, never from the name of an ablation file.
     """
     name = str(method.name)
     if method.get("objective_name") != method.get("default_objective"):
         name += f"+{method.objective_name}"
-    return "-".join(
-        [name, *(switch for switch, what in (method.get("switches") or {}).items() if _is_off(method, what))]
-    )
+    switches = {**(method.get("switches") or {}), **(method.get("objective_switches") or {})}
+    return "-".join([name, *(switch for switch, what in switches.items() if what and _is_off(method, what))])
 
 
 def _is_off(method: DictConfig, switch: str) -> bool:
@@ -48,6 +49,29 @@ def _is_off(method: DictConfig, switch: str) -> bool:
 def run_label(cfg: DictConfig) -> str:
     """Method label, data and seed."""
     return f"{method_label(cfg.method)}_{cfg.data.name}_seed{cfg.seed}"
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Dotted key -> value of what runs must share for their results to be averaged: all but seeds and folders.
+
+    Args:
+        cfg: the resolved ``config.yaml`` of a run folder.
+    """
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, key: str) -> None:
+        if isinstance(node, dict) and node:
+            for name, value in node.items():
+                walk(value, f"{key}.{name}")
+            return
+        seed = key.endswith(".seed") and not key.startswith("data.")  # the data's are the same for all training seeds
+        if not seed and not key.endswith(".root"):
+            flat[key] = node
+
+    for part in _SETTINGS:
+        node = cfg.get(part)
+        walk(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node, part)
+    return flat
 
 
 def identity(cfg: DictConfig) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from emer.errors import EmerError
 from emer.files import write_text
-from emer.labels import method_label
+from emer.labels import method_label, settings_of
 from emer.metrics.seed_intervals import SeedInterval, interval_over_seeds, seed_difference, seed_interval
 from emer.run_folder import RunFolder
 
@@ -30,10 +30,12 @@ COSTS = ("parameters", "train_rows_per_second", "fit_seconds")
 class Run:
     """A finished run."""
 
+    folder: str
     label: str
     data: str
     seed: int
     identity: str
+    settings: dict[str, Any]
     metrics: dict[str, float | None]
     costs: dict[str, float | None]
     per_request: dict[str, np.ndarray]
@@ -65,10 +67,12 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
         columns = pq.read_table(path / "per_request.parquet")
         runs.append(
             Run(
+                folder=path.name,
                 label=method_label(cfg.method),
                 data=str(cfg.data.name),
                 seed=int(cfg.seed),
                 identity=str(cfg.run.identity),
+                settings=settings_of(cfg),
                 metrics=metrics,
                 costs={name: timing.get(name) for name in COSTS},
                 per_request={name: columns[name].to_numpy() for name in columns.column_names},
@@ -85,14 +89,9 @@ def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
         reference: label of the method that the others are compared with, on the seeds that both have.
 
     Raises:
-        EmerError: a method has two runs with one seed.
+        EmerError: a method has two runs with one seed, or runs of different settings.
     """
-    by_label: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        seeds = by_label.setdefault(run.label, {})
-        if run.seed in seeds:
-            raise EmerError(f"{run.label} has two runs with seed {run.seed} on {run.data}; compare one sweep at a time")
-        seeds[run.seed] = run
+    by_label = _by_label(runs)
     against = by_label.get(reference, {})
     rows = []
     for label, seeds in by_label.items():
@@ -112,6 +111,30 @@ def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
     return sorted(rows, key=lambda row: -_or_least(row.values[METRICS[0]].estimate))
 
 
+def _by_label(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
+    """Label -> seed -> run, of which the seeds alone differ."""
+    by_label: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        seeds = by_label.setdefault(run.label, {})
+        if run.seed in seeds:
+            raise EmerError(
+                f"{run.label} has two runs with seed {run.seed} on {run.data}: {seeds[run.seed].folder} and "
+                f"{run.folder}; compare one sweep at a time"
+            )
+        first = next(iter(seeds.values()), run)
+        keys = sorted(
+            key for key in {*first.settings, *run.settings} if first.settings.get(key) != run.settings.get(key)
+        )
+        if keys:
+            shown = ", ".join(f"{key}={first.settings.get(key)} and {run.settings.get(key)}" for key in keys[:3])
+            raise EmerError(
+                f"{run.label} on {run.data} has runs of different settings ({shown}) in {first.folder} and "
+                f"{run.folder}; seeds alone are averaged: compare one sweep at a time"
+            )
+        seeds[run.seed] = run
+    return by_label
+
+
 def as_markdown(rows: Sequence[Row], runs: Sequence[Run], reference: str) -> str:
     """The table of one log: values, then differences from ``reference`` in a second table, then the random floor."""
     names = [METRICS[0], POOLED, *METRICS[1:]]
@@ -123,7 +146,10 @@ def as_markdown(rows: Sequence[Row], runs: Sequence[Run], reference: str) -> str
         lines.append(f"| {row.label} | {len(row.seeds)} | {' | '.join(cells)} | {_count(row.costs['fit_seconds'])} |")
     floors = [_mean(run.metrics.get(f"random/{name}") for run in runs) for name in names]
     lines.append("| *expected of a random order* | | " + " | ".join(f"{f:.4f}" for f in floors) + " | | | |")
-    lines += ["", f"Difference from {reference}, with 95 % interval and p-value:", ""]
+    if not any(row.differences for row in rows):
+        lines += ["", f"No difference from {reference}: no other method has a seed in common with it here."]
+        return "\n".join(lines) + "\n"
+    lines += ["", f"Difference from {reference}, 95 % interval, p-value; bold where the interval leaves out 0:", ""]
     lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         if row.differences:
@@ -162,7 +188,8 @@ def write_method_table(folders: Iterable[Path], target: Path, reference: str = "
         members = [run for run in runs if run.data == data]
         requests = members[0].per_request["request_id"].size
         parts.append(
-            f"## {data}\n\nMean over seeds ± half the 95 % interval (users and seeds), {requests} test requests.\n"
+            f"## {data}\n\nMean over seeds ± half the 95 % interval, {requests} test requests. Intervals count users "
+            f"and seeds, those of {POOLED} the seeds alone.\n"
         )
         parts.append(as_markdown(method_rows(members, reference), members, reference))
     if missing:
@@ -198,8 +225,9 @@ def _difference(interval: SeedInterval) -> str:
     if math.isnan(interval.low):
         return "-" if math.isnan(interval.estimate) else f"{interval.estimate:+.4f}"
     half = (interval.high - interval.low) / 2
-    star = " *" if interval.low > 0 or interval.high < 0 else ""
-    return f"{interval.estimate:+.4f} ± {half:.4f} (p {interval.p:.3f}){star}"
+    text = f"{interval.estimate:+.4f} ± {half:.4f}"
+    text = f"**{text}**" if interval.low > 0 or interval.high < 0 else text
+    return f"{text} (p {interval.p:.3f})" if interval.p >= 0.001 else f"{text} (p < 0.001)"
 
 
 def _count(value: float) -> str:

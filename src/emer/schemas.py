@@ -65,6 +65,8 @@ class RankerMethodConfig(MethodConfig):
 
     default_objective: str = MISSING
     objective_name: str = MISSING
+    # None: a switch of the file that this objective's is built on, which it has not.
+    objective_switches: dict[str, str | None] = field(default_factory=dict)
     model: Any = MISSING
     objective: Any = MISSING
     previous: PreviousConfig = field(default_factory=PreviousConfig)

@@ -14,7 +14,9 @@ from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
 from emer.cli import JOBS, main
-from emer.jobs.app import ablations_of, config_dir, register
+from emer.config_files import config_dir
+from emer.jobs.app import register
+from emer.jobs.messages import ablations_of
 from emer.labels import identity, method_label
 
 CONF = config_dir()
@@ -132,7 +134,7 @@ def test_an_ablation_turns_its_switch_and_nothing_else(method: str, name: str) -
         assert difference == {}
         assert method_label(changed) == method
     else:
-        path, _, value = plain.switches[name].partition("=")
+        path, _, value = {**plain.switches, **plain.objective_switches}[name].partition("=")
         assert difference == {path: yaml.safe_load(value) if value else False} | ALSO.get((method, name), {})
         assert method_label(changed) == f"{method}-{name}"
 
@@ -160,8 +162,31 @@ def test_any_model_composes_with_any_objective(objective: str) -> None:
     for method in RANKERS:
         cfg = composed(f"method={method}", f"objective={objective}").method
         assert OmegaConf.to_container(cfg.objective, resolve=True) == own
-        label = method_label(cfg).split("-")[0]  # urem_on_any is UREM's objective without a term that has a switch
-        assert label == (method if objective == cfg.default_objective else f"{method}+{objective}")
+        assert method_label(cfg) == (method if objective == cfg.default_objective else f"{method}+{objective}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        (("method=harmonrank", "objective=emer", "+ablation=no_post"), "harmonrank+emer-no_post"),
+        (("method=harmonrank", "objective=emer", "+ablation=[no_gate,no_post]"), "harmonrank+emer-no_gate-no_post"),
+        (("method=emer", "objective=urem_on_any", "+ablation=no_similarity"), "emer+urem_on_any-no_similarity"),
+        (("method=emer", "objective=uame", "+ablation=no_comp"), "emer+uame-no_comp"),
+        (("method=linear", "+ablation=no_prior"), "linear-no_prior"),
+    ],
+)
+def test_an_objective_brings_its_switches_to_any_method(overrides: tuple[str, ...], label: str) -> None:
+    assert method_label(composed(*overrides).method) == label
+    method, objective = (next((o.split("=")[1] for o in overrides if o.startswith(k)), None) for k in ("method", "obj"))
+    assert {name.strip("[]") for name in overrides[-1].split("=")[1].split(",")} < set(
+        ablations_of(str(method), objective)
+    )
+
+
+def test_a_switch_that_an_objective_has_not_is_no_ablation_of_it() -> None:
+    assert "no_reconstruction" in ablations_of("urem")
+    assert "no_reconstruction" not in ablations_of("urem", "urem_on_any")
+    assert "no_post" not in ablations_of("emer", "bce")
 
 
 def test_the_readme_says_what_each_ablation_changes() -> None:
@@ -257,8 +282,17 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
         ),
         (
             ["method=emer", "objective=umre", "+ablation=no_post"],
-            "objective umre does not have what the ablation no_post switches off",
+            "method emer with objective umre has no ablation no_post; it has: full, no_comp, no_reweighting",
         ),
+        (
+            ["+objective=bce"],
+            "objective has a value already and is replaced, not added: write objective=..., without +",
+        ),
+        (["method.model.use_pxtr=maybe"], "method.model.use_pxtr=maybe: the value is not a valid bool"),
+        (["loader.shuffle=3.5"], "loader.shuffle=3.5: the value is not a valid bool"),
+        (["+ablation=no_post,no_prior"], "write '+ablation=[no_post,no_prior]' for all in one run, or add -m"),
+        (["-m"], "-m and --cfg do not go together"),
+        (["method.optimizer.lrr=3"], "did you mean method.optimizer.lr"),
         (["ablation=no_post"], "ablation is added, not replaced: write +ablation="),
         (
             ["method=fusion_formula", "method.objective.evolve=false"],

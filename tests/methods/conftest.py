@@ -9,15 +9,19 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from emer.config_files import config_dir
 from emer.data.simulated import SimulatedSource, simulate_requests
 from emer.data.table import RequestTable
 from emer.instantiation import instantiate
-from emer.jobs.app import config_dir, register
+from emer.jobs.app import register
 from emer.requests import Schema
 from emer.training.evaluated_module import EvaluatedModule
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 RANKERS = [m for m in METHODS if "shared/ranker@" in (config_dir() / "method" / f"{m}.yaml").read_text()]
+
+SHORT = {"grade": ["method.objective.warm_start_steps=1"]}
+"""What a method needs so that a training of four batches comes to all that it does: GRADE to its policy gradient."""
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +48,11 @@ def method_config(*overrides: str) -> DictConfig:
 
 @pytest.fixture
 def build() -> Callable[..., EvaluatedModule]:
-    """(schema, overrides) -> the LightningModule of the composed method, with seeded parameters."""
+    """(schema, overrides) -> the LightningModule of the composed method, with seeded parameters and :data:`SHORT`."""
 
     def make(schema: Schema, *overrides: str) -> EvaluatedModule:
         torch.manual_seed(0)
-        return instantiate(method_config(*overrides).method.module, schema=schema, top_k=5)
+        short = [more for method, settings in SHORT.items() if f"method={method}" in overrides for more in settings]
+        return instantiate(method_config(*overrides, *short).method.module, schema=schema, top_k=5)
 
     return make

@@ -75,6 +75,12 @@ def test_candidates_are_a_set(method, trained, tables) -> None:
     assert (padded[:, -3:] == 0).all()
 
 
+def test_grade_comes_to_its_policy_gradient(trained) -> None:
+    """Else the others would say nothing of it."""
+    module = trained("grade")
+    assert int(module.objective.steps) == 4 and int(module.objective.draws.step) == 3
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_resumes_to_the_same_numbers(method, build, tables, tmp_path) -> None:
     schema = tables["train"].schema
@@ -107,7 +113,7 @@ def test_hard_requests_give_a_finite_loss_and_gradient(method, build, tables) ->
         batch, pxtr=batch.pxtr[:, :1].expand_as(batch.pxtr), rank_gap=torch.zeros_like(batch.rank_gap),
         iput_rank_gap=torch.zeros_like(batch.iput_rank_gap),
     )  # fmt: skip
-    for hard in (alone, hidden, alike):
+    for hard in (alone, hidden, alike) * 2:  # twice: GRADE's first batch is of another stage than the others
         module.zero_grad()
         _, output = module.evaluate_objective(hard)
         assert torch.isfinite(output.loss)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import pickle
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,22 +157,24 @@ def test_what_does_not_fit_is_refused() -> None:
         GAUC(weigh_by="users")
 
 
-@pytest.mark.slow
-def test_two_processes_add_up(tmp_path: Path) -> None:
+def test_two_processes_add_up(on_two_processes: Callable[[Callable[[int], Any]], list[Any]]) -> None:
     scores, labels, values, where = log()
     cases = {"uneven": ([slice(0, 3), slice(3, 7)], [slice(7, B)]), "second process idle": ([slice(0, B)], [])}
-    (tmp_path / "input.pickle").write_bytes(pickle.dumps((scores, labels, values, where, cases)))
-    worker = Path(__file__).with_name("ddp_means_worker.py")
-    processes = [subprocess.Popen([sys.executable, worker, tmp_path, str(rank)]) for rank in range(2)]
-    try:
-        assert [p.wait(timeout=300) for p in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+
+    def share(rank: int) -> list[dict[str, torch.Tensor]]:
+        results = []
+        for shares in cases.values():
+            result = metrics()
+            for name, metric in result.items():
+                for rows in shares[rank]:
+                    metric.update(scores[rows], (labels if name in ("ndcg", "map") else values)[rows], where[rows])
+            results.append({name: metric.compute() for name, metric in result.items()})
+        return results
+
+    both = on_two_processes(share)
     for name, metric in metrics().items():
         metric.update(scores, labels if name in ("ndcg", "map") else values, where)
-        for rank in range(2):
-            results = pickle.loads((tmp_path / f"output_{rank}.pickle").read_bytes())
-            assert results.keys() == cases.keys()
-            for result in results.values():
+        for results in both:
+            assert len(results) == len(cases)
+            for result in results:
                 torch.testing.assert_close(result[name], metric.compute(), rtol=1e-12, atol=0)

@@ -88,6 +88,13 @@ def test_numbers_of_seeds_alone() -> None:
     assert interval_over_seeds([1.0]).estimate == 1.0
 
 
+def test_seeds_that_change_nothing_give_no_interval() -> None:
+    found = interval_over_seeds([0.7, 0.7, 0.7])
+    assert found.estimate == pytest.approx(0.7)
+    assert np.isnan([found.low, found.high, found.p]).all()
+    assert found.seeds == 3
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     one, other = run([0.1, 0.2]), run([0.1, 0.2])
     other["request_id"] = np.array([5, 6])

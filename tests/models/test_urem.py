@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from emer.errors import EmerError
 from emer.models.inducing import InducingPointAttention
 from emer.models.urem import UremRanker, UremRankerConfig
+from emer.objectives.base import details_needed
 from emer.objectives.urem import UremObjective
 
 BACKBONES = ("mlp", "lr", "prm", "weights")
@@ -207,6 +208,23 @@ def test_fixed_weights_get_no_gradient_and_give_none(batch) -> None:
     learning(batch).sum().backward()
     assert learning.head.dense.weight.grad.abs().max() > 0
     assert learning.features.table.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"exposure": False}, {"similarity_weight": 0.0}, {"reconstruction": False}])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_parameter_learns_whatever_terms_are_off(backbone, options, batch) -> None:
+    """Distributed training stops at a parameter without gradient; a decoder that no loss reads would be such."""
+    objective = UremObjective(**options)
+    model = fitted(batch, backbone=backbone, decoder="reconstruction" in objective.needs)
+    details_needed(objective, model)
+    scores, details = model.forward_with_details(batch)
+    objective(scores, batch, None, details).loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_a_decoder_that_no_loss_reads_is_refused(batch) -> None:
+    with pytest.raises(EmerError, match=r"leave untrained what makes reconstruction in UremRanker; set method\.model"):
+        details_needed(UremObjective(reconstruction=False), fitted(batch))
 
 
 def test_without_its_decoder_the_model_gives_no_reconstruction(batch) -> None:

@@ -64,12 +64,19 @@ def parts(s: np.ndarray, w: np.ndarray, batch: RequestBatch, b: int, low: float,
 
 
 SETTINGS = dict(
-    warm_start_steps=0, auc_weight=0.8, dcg_weight=0.6, range_weight=2.0, weight_low=0.15, weight_high=0.3, k=3, seed=7
-)
+    auc_weight=0.8, dcg_weight=0.6, range_weight=2.0, weight_low=0.15, weight_high=0.3, k=3, seed=7
+)  # fmt: skip
+
+
+def warmed_up(**options) -> GradeObjective:
+    """The objective behind a warm start of one batch; without any there is no KL."""
+    objective = GradeObjective(warm_start_steps=1, **options)
+    objective.steps.fill_(1)
+    return objective
 
 
 def test_the_value_is_that_of_the_served_weights(batch, details) -> None:
-    objective = GradeObjective(**SETTINGS, kl_weight=0.4).eval()
+    objective = warmed_up(**SETTINGS, kl_weight=0.4).eval()
     s = scores_of(details)
     output = objective(s, batch, None, details)
     alpha, beta = details["concentration"].double(), details["anchor_concentration"].double()
@@ -92,11 +99,11 @@ def test_the_value_is_that_of_the_served_weights(batch, details) -> None:
     total = 0.8 * expected[0] + 0.6 * expected[1] + 2 * expected[2]
     assert objective.total(output.terms).item() == output.loss.item()
     assert output.loss.item() == pytest.approx(total, rel=1e-5)
-    assert int(objective.steps) == 0
+    assert int(objective.steps) == 1
 
 
 def test_the_gradient_is_that_of_the_group_relative_policy_loss(batch, details) -> None:
-    objective = GradeObjective(**SETTINGS, group_size=6, kl_weight=0.4)
+    objective = warmed_up(**SETTINGS, group_size=6, kl_weight=0.4)
     alpha = details["concentration"].clone().requires_grad_()
     given = {**details, "concentration": alpha}
     output = objective(scores_of(given), batch, None, given)
@@ -148,16 +155,25 @@ def test_the_warm_start_is_lambda_loss_and_ends(batch, details) -> None:
     assert not third.loss.requires_grad  # the scores no longer matter, only the concentrations
 
 
-def test_without_kl_the_anchor_does_not_matter(batch, details) -> None:
-    def gradient(kl_weight: float, anchor: torch.Tensor) -> torch.Tensor:
+def test_without_kl_or_warm_start_the_anchor_does_not_matter(batch, details) -> None:
+    """Without a warm start the anchor is a network as it was drawn: nothing to stay near to."""
+
+    def gradient(objective: GradeObjective, anchor: torch.Tensor) -> torch.Tensor:
         alpha = details["concentration"].clone().requires_grad_()
         given = {**details, "concentration": alpha, "anchor_concentration": anchor}
-        GradeObjective(warm_start_steps=0, kl_weight=kl_weight)(scores_of(given), batch, None, given).loss.backward()
+        objective(scores_of(given), batch, None, given).loss.backward()
         return alpha.grad
 
     one, other = details["anchor_concentration"], details["anchor_concentration"] * 3
-    assert torch.equal(gradient(0.0, one), gradient(0.0, other))
-    assert (gradient(0.3, one) - gradient(0.3, other)).abs().max() > 1e-3
+    for make in (lambda: warmed_up(kl_weight=0.0), lambda: GradeObjective(warm_start_steps=0, kl_weight=0.3)):
+        assert torch.equal(gradient(make(), one), gradient(make(), other))
+    assert (gradient(warmed_up(kl_weight=0.3), one) - gradient(warmed_up(kl_weight=0.3), other)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("batches", "warned"), [(0, True), (200, True), (201, False), (math.inf, False)])
+def test_a_plan_without_policy_gradient_is_warned_about(batches, warned, caplog) -> None:
+    GradeObjective(warm_start_steps=200).check_plan(batches)
+    assert ("method.objective.warm_start_steps is 200" in caplog.text) == warned
 
 
 def test_the_policy_finds_the_objective_that_the_labels_follow(batch_of) -> None:

@@ -26,10 +26,13 @@ def built(schema: Schema, **options) -> UmreObjective:
     return objective
 
 
-def gaucs(click: float | None, long_view: float | None, like: float | None) -> dict[str, float]:
+def gaucs(
+    click: float | None, long_view: float | None, like: float | None, requests: tuple[int, int, int] = (50, 50, 50)
+) -> dict[str, float]:
     named = {"click": click, "long_view": long_view, "like": like}
     known = {f"val/label_gauc/{name}": value for name, value in named.items() if value is not None}
-    return known | {"val/loss": 1.0, "val/label_gauc/mean": 0.9, "val/pxtr_gauc/pctr": 0.7}
+    groups = {f"val/groups/label_gauc/{name}": count for name, count in zip(named, requests, strict=True)}
+    return known | groups | {"val/loss": 1.0, "val/label_gauc/mean": 0.9, "val/pxtr_gauc/pctr": 0.7}
 
 
 def test_squared_error_against_the_weighted_labels_row_by_row(schema, batch, scores) -> None:
@@ -94,6 +97,36 @@ def test_labels_without_a_gauc_keep_their_weight(schema, unknown) -> None:
         objective.after_validation(gaucs(now, 0.7, 0.5))
     assert objective.omega[0].item() == pytest.approx(3 * math.exp(0.5) / (math.exp(0.5) + 2))
     assert before.isfinite().all()
+
+
+def test_a_gauc_of_too_few_requests_moves_nothing(schema) -> None:
+    """Those that the mean leaves out: 29 requests where another label has 30; all of them where none has as many."""
+    objective = built(schema)
+    objective.after_validation(gaucs(0.6, 0.7, 0.5, (30, 400, 29)))
+    objective.after_validation(gaucs(0.5, 0.7, 0.9, (30, 400, 29)))
+    raw = [math.exp(5 * 0.1), 1.0]
+    expected = [2 * x / sum(raw) for x in raw]
+    assert objective.omega.tolist() == pytest.approx([*expected, 1.0])
+    # Nor is such a GAUC what a later one is compared with.
+    objective.after_validation(gaucs(0.5, 0.7, 0.4, (30, 400, 30)))
+    assert objective.omega.tolist() == pytest.approx([*expected, 1.0])
+    few = built(schema)
+    for now in (0.6, 0.5):
+        few.after_validation(gaucs(0.6, 0.7, now, (29, 3, 1)))
+    assert few.omega[2].item() == pytest.approx(3 * math.exp(0.5) / (math.exp(0.5) + 2))
+
+
+def test_numbers_that_cannot_move_the_weights_are_refused(schema) -> None:
+    """A hook that is handed the wrong numbers would otherwise leave the weights where they are, in silence."""
+    whole = gaucs(0.6, 0.7, 0.5)
+    wrong = {name.removeprefix("val/"): value for name, value in whole.items()}
+    for numbers in (wrong, {}, gaucs(None, None, None)):
+        with pytest.raises(EmerError, match=r"none of val/label_gauc/click, .*method\.objective\.reweight=false"):
+            built(schema).after_validation(numbers)
+        built(schema, reweight=False).after_validation(numbers)
+    uncounted = {name: value for name, value in whole.items() if not name.startswith("val/groups/")}
+    with pytest.raises(EmerError, match="needs val/groups/label_gauc/click, the requests"):
+        built(schema).after_validation(uncounted)
 
 
 def test_a_label_of_weight_zero_stays_out(schema) -> None:

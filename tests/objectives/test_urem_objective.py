@@ -137,7 +137,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms_and_so_is_total(batch, scores
     assert not objective.needs_previous
 
 
-@pytest.mark.parametrize("off", [{"reconstruction": False}, {"reconstruction_weight": 0.0}])
+@pytest.mark.parametrize("off", [{"reconstruction": False}, {"reconstruction": False, "reconstruction_weight": 0.0}])
 def test_without_reconstruction_any_scorer_will_do(off, batch, scores) -> None:
     objective = UremObjective(**off, pairs="all")
     assert objective.needs == ()
@@ -224,6 +224,7 @@ def test_single_candidates_and_nothing_exposed_are_finite(batch_of) -> None:
         ({"exposure": False, "similarity": False, "reconstruction": False}, "nothing is left"),
         ({"exposure_weight": 0, "similarity_weight": 0, "reconstruction_weight": 0}, "nothing is left"),
         ({"exposure": False, "similarity": False}, "does not train the score"),
+        ({"reconstruction_weight": 0}, r"reconstruction_weight is 0, .*set method\.objective\.reconstruction=false"),
         ({"exposure_weight": -1.0}, "exposure_weight"),
         ({"similarity_weight": math.nan}, "similarity_weight"),
         ({"reconstruction_weight": math.inf}, "reconstruction_weight"),

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from emer.errors import EmerError
 from emer.training.callbacks import RandomState, RanksAgree, StopEarly, WeightHistogram
@@ -51,29 +50,15 @@ def test_histograms_need_a_positive_interval() -> None:
         WeightHistogram(0)
 
 
-def agree(rank: int, identities: tuple[str, str], file: str, queue) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    try:
-        RanksAgree(identities[rank]).setup(None, None, "fit")  # type: ignore[arg-type]
-        queue.put("agreed")
-    except EmerError as error:
-        queue.put(str(error))
-    finally:
-        dist.destroy_process_group()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("identities", "message"), [(("a", "a"), "agreed"), (("a", "b"), "rank 0: a, rank 1: b")])
-def test_ranks_with_different_settings_stop(identities, message, tmp_path) -> None:
+def test_ranks_with_different_settings_stop(identities, message, on_two_processes) -> None:
     """Both ranks must raise: one alone would leave the other waiting."""
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [
-        context.Process(target=agree, args=(rank, identities, str(tmp_path / "meet"), queue)) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    answers = [queue.get(timeout=120) for _ in processes]
-    for process in processes:
-        process.join(timeout=60)
-    assert all(message in answer for answer in answers)
+
+    def agree(rank: int) -> str:
+        try:
+            RanksAgree(identities[rank]).setup(None, None, "fit")  # type: ignore[arg-type]
+        except EmerError as error:
+            return str(error)
+        return "agreed"
+
+    assert all(message in answer for answer in on_two_processes(agree))

@@ -18,6 +18,7 @@ from emer.objectives.pantheon import PantheonObjective
 from emer.objectives.pointwise import MultiObjectiveBce
 from emer.training.ippo import WindowGaucs
 from emer.training.ippo_module import IppoModule
+from emer.training.ippo_windows import earlier_part
 from emer.training.ranker_module import RankerModule
 
 LABELS = 7
@@ -107,6 +108,22 @@ def test_the_base_learns_as_if_it_were_alone(tables, tmp_path, clip) -> None:
     for mine, other in zip(module.base.parameters(), alone.model.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
     assert not same(module.model, module.base)
+
+
+@pytest.mark.parametrize("data", [{}, {"shuffle": False}])
+def test_the_ablation_differs_in_ippo_alone(tables, tmp_path, data) -> None:
+    """Without IPPO the same requests are held out, unused: what is trained is the base that no reference replaced."""
+    epochs = 1 if data else 2
+    module = fitted(tables, tmp_path, kind=Scripted, data=data_of(tables, **data), epochs=epochs)
+    again = data_of(tables, **data)
+    ablated = fitted(tables, tmp_path, objective=PantheonObjective(ippo=False), data=again, epochs=epochs)
+    assert (module.held_out_rows is None) == (ablated.held_out_rows is None) == bool(data)
+    if not data:
+        assert np.array_equal(module.held_out_rows, ablated.held_out_rows)
+    for mine, other in zip(module.base.parameters(), ablated.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+    assert ablated.base is None and not ablated.log_of_rounds.rounds
+    assert len(again.splits.train) == 60, "they are back when training is over"
 
 
 @pytest.mark.parametrize("serve", ["base", "reference"])
@@ -304,12 +321,18 @@ def test_towers_are_not_left_untrained(tables) -> None:
     ("objective", "inputs"), [(PantheonObjective(ippo=False), "hidden"), (MultiObjectiveBce(), "pxtr")]
 )
 def test_without_ippo_it_is_the_plain_training(tables, tmp_path, objective, inputs) -> None:
-    """One model, all training requests, no archive."""
+    """One model, no archive; with Pantheon's objective on the requests that IPPO trains on, with another on all."""
     module = fitted(tables, tmp_path, objective=objective, inputs=inputs)
     assert module.base is None and not (tmp_path / "archive.json").exists()
-    plain = fitted(tables, tmp_path, kind=RankerModule, inputs=inputs, objective=type(objective)(
-        **({"ippo": False} if isinstance(objective, PantheonObjective) else {})
-    ))  # fmt: skip
+    table = tables["train"]
+    if isinstance(objective, PantheonObjective):
+        table = table.select(earlier_part(table.time_ms, 0.1))
+        assert len(table) == 54
+    else:
+        assert module.held_out_rows is None
+    plain = fitted(tables, tmp_path, kind=RankerModule, inputs=inputs, data=data_of({**tables, "train": table}),
+        objective=type(objective)(**({"ippo": False} if isinstance(objective, PantheonObjective) else {})),
+    )  # fmt: skip
     assert same(module.model, plain.model)
 
 

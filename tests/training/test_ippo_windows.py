@@ -63,8 +63,34 @@ def test_the_held_out_part_is_later_than_all_others() -> None:
     # Cut at the nearest change of timestamp: 7 or 10 of 10 requests are no part of it.
     assert earlier_part(np.array([1, 1, 1, 1, 1, 1, 1, 2, 2, 2]), 0.1).sum() == 7
     assert earlier_part(np.array([1, 2, 2, 2, 2, 2, 2, 2, 2, 2]), 0.1).sum() == 1
-    with pytest.raises(EmerError, match="no two distinct time_ms"):
+    with pytest.raises(EmerError, match=r"method\.module\.held_out .*no two distinct time_ms.*window=next"):
         earlier_part(np.full(9, 4), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept"),
+    [
+        ([50, 30, 12, 8], 92),
+        ([40, 44, 16], 84),
+        ([80, 20], 80),
+        ([88, 5, 7], 88),
+        ([86, 5, 9], 91),
+        ([30, 70], 30),
+        ([99, 1], 99),
+    ],
+)
+def test_days_are_cut_where_it_is_nearest_to_the_share(counts, kept, caplog) -> None:
+    """Stamps as coarse as days: no cut within a day, and of those between days none is nearer to 90 of 100."""
+    time = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    early = earlier_part(time, 0.1)
+    assert early.sum() == kept and time[early].max() < time[~early].min()
+    assert min(abs(sum(counts[:day]) - 90) for day in range(1, len(counts))) == abs(kept - 90)
+    # Told where it is far off: twice as many, or half of them.
+    far = not 5 <= 100 - kept <= 20
+    assert far == (kept in (30, 99))
+    assert ("method.module.held_out is 0.1" in caplog.text) == far
+    if far:
+        assert f"{100 - kept} % of the training requests are held out ({100 - kept} of 100)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import torch
 from emer.data.module import RequestDataModule
 from emer.data.simulated import SimulatedSource, simulate_requests
 from emer.losses.pairwise import pairwise_logistic_loss
+from emer.models.grade import GradeRanker
 from emer.models.ranker import EmerRanker
 from emer.objectives.emer import EmerObjective
+from emer.objectives.grade import GradeObjective
 from emer.training.previous import PreviousModel
 from emer.training.ranker_module import RankerModule
 
@@ -165,3 +167,47 @@ def test_scores_under_bfloat16_keep_their_differences(tables) -> None:
     assert half.dtype == torch.float32
     assert half[batch.mask].unique().numel() == full[batch.mask].unique().numel()
     torch.testing.assert_close(half, full, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "planned"),
+    [
+        ({"max_epochs": 3}, 12),
+        ({"max_epochs": 3, "accumulate_grad_batches": 2}, 12),
+        ({"max_epochs": 3, "accumulate_grad_batches": 2, "max_steps": 3}, 6),
+        ({"max_steps": 2, "limit_train_batches": 1}, 2),
+    ],
+)
+def test_the_objective_is_told_what_is_planned(tables, settings, planned) -> None:
+    class Planned(EmerObjective):
+        plans: tuple[float, ...] = ()
+        trained = 0
+
+        def check_plan(self, batches: float) -> None:
+            self.plans = (*self.plans, batches)
+
+        def forward(self, *arguments):
+            self.trained += self.training
+            return super().forward(*arguments)
+
+    objective = Planned(evolve=False)
+    trainer_of(**settings).fit(module_of(tables, objective=objective), RequestDataModule(**tables, batch_size=10))
+    assert objective.plans == (planned,)
+    assert objective.trained == planned
+
+
+def test_a_training_that_is_all_warm_start_is_warned_about(tables, caplog) -> None:
+    """GRADE's policy gradient would never be taken, and nothing would say so."""
+    for batches, warned in ((6, True), (5, False)):
+        caplog.clear()
+        objective = GradeObjective(warm_start_steps=batches)
+        module = RankerModule(
+            tables["train"].schema,
+            model=partial(GradeRanker, width=8, head_width=6, embedding_width=4, anchor_after=batches),
+            objective=objective,
+            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+        )
+        trainer_of(max_epochs=2).fit(module, RequestDataModule(**tables, batch_size=16))
+        assert int(objective.steps) == 6
+        found = f"warm_start_steps is {batches}, and the training has 6 batches" in caplog.text
+        assert found == warned

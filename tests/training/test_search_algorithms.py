@@ -29,6 +29,14 @@ class Toy:
         return -2 * (point - OPTIMUM) * np.array([1.0, 4.0])
 
 
+class Flat(Toy):
+    def __call__(self, points):
+        return np.full(len(points), 0.5)
+
+    def gradient(self, point):
+        return np.zeros(2)
+
+
 def search(algorithm, *, budget=None, seed=0, toy=None, D=2):
     if budget is None:
         budget = 30 if algorithm == "gp" else 100
@@ -54,7 +62,7 @@ def test_reaches_the_optimum(algorithm):
 
 
 def test_spends_the_whole_budget_and_no_more(algorithm):
-    budgets = (4, 37) if algorithm == "gp" else (4, 37, 100)
+    budgets = (5, 37) if algorithm == "gp" else (5, 37, 100)
     for budget in budgets:
         toy = Toy()
         done = finish(search(algorithm, budget=budget, toy=toy))
@@ -115,13 +123,6 @@ def test_one_dimension_and_many(algorithm):
 
 
 def test_a_flat_objective_does_no_harm(algorithm):
-    class Flat(Toy):
-        def __call__(self, points):
-            return np.full(len(points), 0.5)
-
-        def gradient(self, point):
-            return np.zeros(2)
-
     assert finish(search(algorithm, budget=24, toy=Flat())).best.value == 0.5
 
 
@@ -192,6 +193,10 @@ def test_what_cannot_be_searched_is_refused():
     four = FormulaSpace(Schema(objectives=tuple(Objective(f"p{k}") for k in range(4))))
     with pytest.raises(EmerError, match="algorithm is grid, but the log has 4 objectives"):
         tune(four, Toy(), 50, algorithm="grid")
+    # 2 levels for each of 5 parameters, and the start; less would try some corners of the cube alone.
+    assert len(finish(search("grid", budget=33, D=5, toy=Flat())).trials) == 33
+    with pytest.raises(EmerError, match=r"method\.tuner\.n_trials is 32, and the algorithm grid needs at least 33"):
+        search("grid", budget=32, D=5)
     foreign = search("cem")
     with pytest.raises(EmerError, match="the checkpoint's trials are not those of this search"):
         foreign.restore([Trial((0.5, 0.5), 0.0), Trial((0.1, 0.2), 0.0)])

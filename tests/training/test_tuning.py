@@ -9,6 +9,7 @@ import torch
 
 from emer.data.table import RequestTable
 from emer.errors import EmerError
+from emer.models import formula_space
 from emer.models.formula_space import FAMILIES, FormulaSpace
 from emer.requests import Feedback, Objective, Role, Schema, Unit
 from emer.training.pair_objective import PairObjective
@@ -50,10 +51,11 @@ def build(requests=300, seed=0):
 def test_every_algorithm_tunes_every_family(formula, algorithm):
     """One interface: the first trial is the hand-set formula, and equal budgets are spent."""
     table = build(requests=60)
-    result = tune_formula(table, formula=formula, algorithm=algorithm, n_trials=41)
     space = FormulaSpace(SCHEMA, formula)
+    budget = max(41, 2**space.D + 1) if algorithm == "grid" else 41  # the least that pays for a grid
+    result = tune_formula(table, formula=formula, algorithm=algorithm, n_trials=budget)
     assert result.trials[0].point == (0.5,) * space.D
-    assert sum(t.passes for t in result.trials) == (40 if algorithm == "gradient" else 41)
+    assert sum(t.passes for t in result.trials) == (40 if algorithm == "gradient" else budget)
     best = torch.tensor(result.best.point, dtype=torch.float64)
     assert result.best.value == PairObjective(table, "label_gauc", space)(best.numpy()[None])[0]
     assert result.best.value > result.trials[0].value
@@ -96,6 +98,25 @@ def test_results_are_kept_by_content_and_settings(tmp_path, monkeypatch):
     kept.write_text("{ not json")
     assert tune_formula(table, n_trials=5, cache_dir=tmp_path).trials == first.trials
     assert json.loads(kept.read_text()) == content
+
+
+@pytest.mark.parametrize("name", ["LOG_RATIO_RANGE", "LARGEST_EXPONENT"])
+def test_a_kept_result_is_not_read_for_other_ranges(name, tmp_path, monkeypatch):
+    """The same point of the cube would be other parameters."""
+    table = build(requests=40)
+    first = tune_formula(table, n_trials=5, cache_dir=tmp_path)
+    monkeypatch.setattr(formula_space, name, 1.5)
+    seen = []
+    other = tune_formula(table, n_trials=5, cache_dir=tmp_path, on_trial=lambda n, t: seen.append(n))
+    assert len(seen) == 5 and len(list(tmp_path.iterdir())) == 2
+    assert [t.value for t in other.trials[1:]] != [t.value for t in first.trials[1:]]
+    monkeypatch.undo()
+    assert tune_formula(table, n_trials=5, cache_dir=tmp_path).trials == first.trials
+
+
+def test_a_grid_that_the_budget_cuts_is_refused():
+    with pytest.raises(EmerError, match=r"n_trials is 64, and the algorithm grid needs at least 65"):
+        tune_formula(build(requests=5), algorithm="grid", n_trials=64)
 
 
 def test_a_budget_of_nothing_is_refused():

@@ -11,11 +11,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from emer.config_files import config_dir
 from emer.data.module import RequestDataModule
 from emer.data.simulated import SimulatedSource, simulate_requests
 from emer.errors import EmerError
 from emer.instantiation import instantiate
-from emer.jobs.app import config_dir, register
+from emer.jobs.app import register
 from emer.labels import method_label
 from emer.models.harmonrank import HarmonRank
 from emer.objectives.urem import UremObjective

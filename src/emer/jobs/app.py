@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,29 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from emer import schemas
+from emer.config_files import config_dir
 from emer.errors import EmerError
+from emer.jobs.messages import explain, unexpected
 from emer.labels import identity, run_label
 from emer.run_folder import single_run_dir
 
 Job = Callable[[DictConfig], Any]
-
-
-def config_dir() -> Path:
-    """The folder of configs: inside the installed package, or at the root of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise EmerError(f"the configs are missing: neither {package / 'conf'} nor {package.parents[1] / 'conf'} is there")
 
 
 def register() -> None:
@@ -138,115 +126,3 @@ def with_run(cfg: DictConfig) -> DictConfig:
     assert isinstance(resolved, DictConfig)
     OmegaConf.set_struct(resolved, True)
     return resolved
-
-
-def explain(error: BaseException, arguments: Sequence[str]) -> str:
-    """One short message: what was wrong and what to do."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, EmerError):
-            return str(cause)
-        cause = cause.__cause__
-    refused = _refused_ablation(arguments, str(error))
-    if refused is not None:
-        return refused
-    text = str(error)
-    if error.__cause__ is not None and str(error.__cause__) not in text:
-        text += f"\n{error.__cause__}"
-    unresolved = re.match(r"EmerError raised while resolving interpolation: (.*)", text)
-    if unresolved:
-        return unresolved.group(1)
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing.group(1)} is not set; give it on the command line as {missing.group(1)}=..."
-    no_choice = re.search(
-        r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s+(.*?)Config search path",
-        text,
-        re.S,
-    )
-    if no_choice:
-        group, name, listed = no_choice.groups()
-        return f"there is no {group}={name}; choose one of {', '.join(listed.split())}"
-    unknown = re.search(r"Could not override '([^']+)'", text)
-    if unknown:
-        key = unknown.group(1)
-        if "/" not in key and (config_dir() / key).is_dir():
-            return f"{key} is added, not replaced: write +{key}=..."
-        close = [name for name in difflib.get_close_matches(key, known_keys(), n=3) if name != key]
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        return f"the config has no key {key}{hint} (what there is: emer train --cfg job)"
-    wrong_type = re.search(
-        r"Value '(.*?)' of type '\w+' (could not be converted to \w+|is not.*)\s+full_key: (\S+)", text, re.S
-    )
-    if wrong_type:
-        value, why, key = wrong_type.groups()
-        return f"{key}={value}: the value {why}"
-    return text
-
-
-def unexpected(error: Exception, show_all: bool) -> str:
-    """The message for an error that nobody foresaw; the traceback goes to a file, or to stderr where asked for."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    if show_all:
-        traceback.print_exception(error)
-        return f"{type(error).__name__}: {first}"
-    with tempfile.NamedTemporaryFile("w", prefix="emer-traceback-", suffix=".txt", delete=False) as file:
-        file.write("".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {first}\nThe traceback is in {file.name}"
-
-
-def known_keys() -> list[str]:
-    """Every dotted key that a file in the config folder sets, for suggestions."""
-    keys: set[str] = set()
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for name, value in node.items():
-                keys.add(f"{prefix}{name}")
-                walk(value, f"{prefix}{name}.")
-
-    root = config_dir()
-    for path in root.rglob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        group = path.parent.relative_to(root).as_posix()
-        walk(yaml.safe_load(text), "" if group == "." or "@package _global_" in text else f"{group}.")
-    return sorted(keys)
-
-
-def _choices(arguments: Sequence[str], group: str) -> list[str]:
-    """Every value that the command line gives to a config group, sweeps and lists included."""
-    found: list[str] = []
-    for override in OverridesParser.create().parse_overrides([a for a in arguments if "=" in a]):
-        if override.key_or_group == group:
-            found += re.findall(r"[\w/]+", str(override.get_value_string()))
-    return found
-
-
-def ablations_of(method: str) -> list[str]:
-    """The ablations that a method has: ``full`` and its switches that have a file in conf/ablation."""
-    path = config_dir() / "method" / f"{method}.yaml"
-    switches = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("switches") or {}
-    files = {p.stem for p in (config_dir() / "ablation").glob("*.yaml")}
-    names = [name for name in switches if name in files]
-    return ["full", *names] if names else []
-
-
-def _refused_ablation(arguments: Sequence[str], text: str) -> str | None:
-    """The message for an ablation that the chosen method or objective lacks, or None if that is not what happened."""
-    try:
-        asked = _choices(arguments, "ablation")
-        methods = _choices(arguments, "method") or ["emer"]
-        objectives = _choices(arguments, "objective")
-    except HydraException:
-        return None
-    for method in methods:
-        if not (config_dir() / "method" / f"{method}.yaml").is_file():
-            continue
-        has = ablations_of(method)
-        lacking = [name for name in asked if name not in has]
-        if lacking:
-            listed = ", ".join(has) if has else "none"
-            return f"method {method} has no ablation {', '.join(lacking)}; it has: {listed}"
-    if asked and objectives and "In 'ablation/" in text:
-        return f"objective {', '.join(objectives)} does not have what the ablation {', '.join(asked)} switches off"
-    return None

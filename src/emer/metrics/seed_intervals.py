@@ -9,8 +9,9 @@ the seeds, and both count:
 
     m ± t_nu sqrt(Var(m)),   nu = Var(m)² / (V_users² / (U - 1) + V_seeds² / (S - 1))   (Welch and Satterthwaite).
 
-V_seeds holds a share of the users' noise besides, so that the interval is rather too wide than too narrow. With one
-seed it is the users' interval alone.
+V_seeds holds a share of the users' noise besides, which makes the interval a little wide where the seeds matter little.
+Where they matter most, few of them make it a little narrow: with seeds' noise far above the users', intervals at 95 %
+cover 93 % with three seeds and 88 % with two. With one seed it is the users' interval alone.
 """
 
 from __future__ import annotations
@@ -77,9 +78,13 @@ def seed_difference(
 
 
 def interval_over_seeds(values: Sequence[float], *, level: float = 0.95) -> SeedInterval:
-    """Mean and t interval of one number per seed, for metrics that are no average over requests (a pooled AUC)."""
+    """Mean and t interval of one number per seed, for metrics that are no average over requests (a pooled AUC).
+
+    It tells the seeds' noise alone. Equal values, of a method that draws nothing at random, have none, and so no
+    interval: a width of 0 would claim that the requests do not matter.
+    """
     estimate = float(np.mean(values)) if len(values) else np.nan
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return SeedInterval(estimate, np.nan, np.nan, np.nan, len(values))
     variance = float(np.var(values, ddof=1)) / len(values)
     return _t_interval(estimate, variance, len(values) - 1, level, len(values))

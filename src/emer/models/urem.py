@@ -72,7 +72,8 @@ class UremRanker(nn.Module):
         layers: layers among the points, in the encoder; of ``prm`` and ``weights``.
         weight_scale, encoding_scale: s and a; of ``weights``.
         train_weights: False keeps the layer of w as it was drawn, and lets no gradient through w; of ``weights``.
-        decoder: False leaves the decoder out, for objectives that do not read its reconstruction.
+        decoder: False leaves the decoder out, for objectives that do not read its reconstruction; these refuse a model
+            with one, as no loss would train it.
         reference_quirks: as the public code: the list norm and the reconstruction run over padding too, the
             attention divides its logits by 8, and embeddings start at N(0.01, 0.02^2). A request's scores then depend
             on the padding of its batch.
@@ -142,10 +143,17 @@ class UremRanker(nn.Module):
         elif backbone == "weights":
             self.head = _WeightsHead(encoded, K, weight_scale, encoding_scale, train_weights)
 
+    must_train_hint = "set method.model.decoder=false, or take objective=urem with method.objective.reconstruction=true"
+
     @property
     def gives(self) -> tuple[str, ...]:
         """Names of what :meth:`forward_with_details` gives beside the scores."""
         return () if self.decoder is None else ("reconstruction",)
+
+    @property
+    def must_train(self) -> tuple[str, ...]:
+        """What only an objective that reads it can train: all of :attr:`gives`."""
+        return self.gives
 
     def forward(self, batch: RequestBatch) -> Tensor:
         """(B, N) scores, logits of being exposed; 0 on padding. Permuting the candidates permutes the scores."""

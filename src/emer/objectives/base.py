@@ -39,7 +39,9 @@ class Objective(Protocol):
     - ``needs``: names of tensors that it wants of the model beyond the scores. It is then called with a fourth
       argument, name -> tensor, and refused with models that do not give them (:func:`details_needed`).
     - ``build(schema)``: makes its trained parameters; called once, before the optimiser is made.
-    - ``after_validation(numbers)``: called after each epoch's validation with all that it logged.
+    - ``check_plan(batches)``: called when training starts, with the most batches that it will have; may warn.
+    - ``after_validation(numbers)``: called after each epoch's validation with all that it logged, and with
+      ``val/groups/<metric>``, the requests that ``val/<metric>`` rests on.
     """
 
     needs_previous: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from emer.objectives.draws import Draws
 from emer.objectives.satisfaction import satisfaction_level
 from emer.ranking import rank_gap
 from emer.requests import RequestBatch, Schema
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -72,7 +75,8 @@ class GradeObjective(nn.Module):
     nothing is drawn.
 
     Args:
-        warm_start_steps: see above; 0 is an ablation. The model fixes its anchor after as many.
+        warm_start_steps: see above; 0 is an ablation. The model fixes its anchor after as many. With 0 the anchor would
+            be a network as it was drawn, so there is then no KL in the loss, whatever ``kl_weight`` is.
         group_size: G, at least 2.
         auc_weight, dcg_weight, range_weight: of the reward's parts.
         kl_weight: 0 is an ablation: nothing holds the policy to its warm start.
@@ -116,7 +120,7 @@ class GradeObjective(nn.Module):
             "pxtr_dcg_loss": dcg_weight,
             "range_penalty": range_weight,
         }
-        self.kl_weight = kl_weight
+        self.kl_weight = kl_weight if warm_start_steps else 0.0
         named = {"auc_weight": auc_weight, "dcg_weight": dcg_weight, "range_weight": range_weight}
         for key, weight in (*named.items(), ("kl_weight", kl_weight)):
             if not 0 <= weight < math.inf:
@@ -132,6 +136,16 @@ class GradeObjective(nn.Module):
         self.weight_low, self.weight_high = weight_low, weight_high
         self.draws = Draws(seed)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def check_plan(self, batches: float) -> None:
+        """Warn if a training of ``batches`` batches never comes to stage 2."""
+        if batches <= self.warm_start_steps:
+            log.warning(
+                "method.objective.warm_start_steps is %d, and the training has %d batches: all of it is warm start, "
+                "and no policy gradient is ever taken; lower it, or train for longer",
+                self.warm_start_steps,
+                batches,
+            )
 
     def term_names(self, schema: Schema) -> tuple[str, ...]:
         """Names of the output's terms, in order."""

@@ -36,9 +36,10 @@ class PantheonObjective(LabelObjective):
     gradient between the two has two losses in one step. Terms ``bce/<label>`` and ``tower/<label>``; those of a model
     without towers (M = 0) are 0.
 
-    w is the buffer ``w`` (M,). The training procedure moves it (:mod:`emer.training.ippo_module`); only ratios matter,
-    since the score and the towers share no parameters. Outside training the weights are those of the start, so that
-    epochs can be compared.
+    w is the buffer ``w`` (M,). The training procedure moves it (:mod:`emer.training.ippo_module`). For the optimum only
+    ratios matter, since the score and the towers share no parameters; where gradients are clipped, by one norm of both,
+    a larger w also shortens the towers' steps. Outside training the weights are those of the start, so that epochs can
+    be compared.
 
     Args:
         ippo: ask the training procedure to move w. False is an ablation: w stays as it starts.

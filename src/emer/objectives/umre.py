@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emer.errors import EmerError
 from emer.losses.label_aggregation import label_aggregation_loss
+from emer.metrics.summary import enough_requests
 from emer.objectives.base import ObjectiveOutput
 from emer.objectives.exposed import LabelObjective, Scope, exposed_lists
 from emer.requests import RequestBatch, Schema
@@ -34,7 +35,13 @@ class UmreObjective(LabelObjective):
 
     After every epoch omega_m <- omega_m exp(-eta dGAUC_m), dGAUC_m being the change of the label's validation GAUC
     since it was last known: what got worse weighs more. Then the omega are scaled back to their mean, 1. A label whose
-    GAUC is not known now, or was not before, keeps its omega, and the others share what they had together.
+    GAUC is not known now, or was not before, keeps its omega, and the others share what they had together. Nor does a
+    GAUC count as known that rests on too few requests for ``label_gauc/mean``
+    (:func:`emer.metrics.summary.enough_requests`): the weight would follow noise.
+
+    So training reads the validation requests, though no more of them than one number for each label and epoch. They
+    also choose the checkpoint: UMRE's validation score is slightly optimistic beside that of a method which never
+    learns from them. The test score is not, as no test request is read.
 
     Outside training, the omega are those of the start, so that epochs can be compared.
 
@@ -108,11 +115,34 @@ class UmreObjective(LabelObjective):
         )
 
     def after_validation(self, metrics: Mapping[str, float]) -> None:
-        """Move the weights by the GAUCs of an epoch, ``val/label_gauc/<label>``."""
+        """Move the weights by the GAUCs of an epoch.
+
+        Args:
+            metrics: ``val/label_gauc/<label>`` of each label that has one, and ``val/groups/label_gauc/<label>``, the
+                requests that it rests on; others are not read.
+
+        Raises:
+            EmerError: no label has a GAUC, or one comes without its number of requests.
+        """
         if not self.reweight:
             return
-        now = self.gauc.new_tensor([metrics.get(f"val/label_gauc/{name}", math.nan) for name in self.labels])
-        known = now.isfinite()
+        names = [f"label_gauc/{name}" for name in self.labels]
+        there = [name for name in names if f"val/{name}" in metrics]
+        if not there:
+            raise EmerError(
+                f"method.objective.reweight follows the labels' GAUCs, and the validation has none of "
+                f"{', '.join(f'val/{name}' for name in names)}: none of its requests shows candidates with and without "
+                "one and the same label; validate on more requests, or set method.objective.reweight=false"
+            )
+        for name in there:
+            if f"val/groups/{name}" not in metrics:
+                raise EmerError(
+                    f"method.objective.reweight needs val/groups/{name}, the requests that val/{name} rests on, among "
+                    "the validation's numbers; give after_validation both, or set method.objective.reweight=false"
+                )
+        now = self.gauc.new_tensor([metrics.get(f"val/{name}", math.nan) for name in names])
+        requests = [int(metrics.get(f"val/groups/{name}", 0)) for name in names]
+        known = now.isfinite() & (torch.tensor(requests, device=now.device) >= enough_requests(requests))
         moves = known & self.gauc.isfinite()
         # 0 where a label does not move, not NaN.
         raised = self.omega * torch.exp(-self.step_size * torch.where(moves, now - self.gauc, 0.0))

@@ -51,7 +51,9 @@ class UremObjective(nn.Module):
       requests. t seconds of predicted watch time are the target t / (t + watch_scale).
 
     A term is on if its switch is true and its weight positive; a term that is off is not computed. Any scorer will
-    do for the first two; the third needs a model that gives ``reconstruction``.
+    do for the first two; the third needs a model that gives ``reconstruction``. It is turned off by its switch alone,
+    which the model's decoder follows: a decoder that no loss reads has parameters without gradient, and distributed
+    training stops at those.
 
     Args:
         exposure, similarity, reconstruction: the terms.
@@ -70,7 +72,7 @@ class UremObjective(nn.Module):
             padding.
 
     Raises:
-        EmerError: no term is on, or an option is out of range or unknown.
+        EmerError: no term is on, the reconstruction is on with a weight of 0, or an option is out of range or unknown.
     """
 
     needs_previous = False
@@ -107,6 +109,11 @@ class UremObjective(nn.Module):
         if not self.term_weights:
             raise EmerError(
                 "method.objective has neither exposure nor similarity nor reconstruction: nothing is left to train on"
+            )
+        if reconstruction and reconstruction_weight == 0:
+            raise EmerError(
+                "method.objective.reconstruction_weight is 0, which would leave the model's decoder untrained; set "
+                "method.objective.reconstruction=false, which leaves the decoder out"
             )
         if list(self.term_weights) == ["reconstruction"]:
             raise EmerError(

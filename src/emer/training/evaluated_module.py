@@ -15,7 +15,8 @@ class EvaluatedModule(pl.LightningModule):
     """A LightningModule whose ``forward`` maps a RequestBatch to (B, N) scores.
 
     After ``trainer.test`` the results stand in ``test_summary`` (flat name -> value, None where no request has a
-    value) and ``test_per_request`` (name -> one value per request, in the order of the split).
+    value) and ``test_per_request`` (name -> one value per request, in the order of the split); after each validation,
+    in ``validation_summary``.
 
     Args:
         schema: the request log's columns.
@@ -27,6 +28,7 @@ class EvaluatedModule(pl.LightningModule):
         self.schema = schema
         self.validation_metrics = RequestMetrics(schema, k=top_k)
         self.test_metrics = RequestMetrics(schema, k=top_k)
+        self.validation_summary: dict[str, float | None] = {}
         self.test_summary: dict[str, float | None] = {}
         self.test_per_request: dict[str, np.ndarray] = {}
 
@@ -39,9 +41,9 @@ class EvaluatedModule(pl.LightningModule):
         self.validation_metrics.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
-        summary, _ = self.validation_metrics.compute()
+        self.validation_summary, _ = self.validation_metrics.compute()
         self.validation_metrics.reset()
-        for name, value in summary.items():
+        for name, value in self.validation_summary.items():
             if value is not None and not name.startswith(("random/", "groups/")):
                 # Every rank computed the same number from the gathered requests.
                 self.log(f"val/{name}", torch.tensor(value, dtype=torch.float32), rank_zero_only=False)

@@ -41,7 +41,9 @@ class IppoModule(RankerModule):
     - ``held_out``: the last ``held_out`` of the training requests' time. They are taken out of the training requests
       while the module is fitted, and every round uses them.
 
-    All of it needs :class:`PantheonObjective` with ``ippo``; with any other objective this is a plain RankerModule.
+    All of it needs :class:`PantheonObjective`; with any other objective this is a plain RankerModule, on all training
+    requests. With ``ippo=false`` there is no base and no round, but the same requests are held out, unused: the
+    ablation learns from the same batches, and differs in IPPO alone.
     Weights are buffers, and the rounds and the archive are in the checkpoint, so that a resumed run goes on exactly.
     ``archive.json`` in the trainer's ``default_root_dir`` has ``labels``, ``rounds`` (every round's weights, GAUCs,
     gaps and decision, null where unknown) and ``archive`` (the non-dominated weights with their GAUCs).
@@ -175,7 +177,8 @@ class IppoModule(RankerModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip each model by its own norm: a norm of both would let the one shorten the other's steps."""
+        """Clip each model by its own norm, towers and head together, as without IPPO: a norm of both models would let
+        the one shorten the other's steps."""
         if self.base is None or gradient_clip_algorithm == "value":
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val:
@@ -188,7 +191,7 @@ class IppoModule(RankerModule):
         Raises:
             EmerError: ``window=next`` without a stream, or the requests cannot be cut along time.
         """
-        if self.base is None or stage != "fit":
+        if not isinstance(self.objective, PantheonObjective) or stage != "fit":
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         stream = not data.train_dataloader().batch_sampler.shuffle and self.trainer.max_epochs == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from emer.metrics.bootstrap import paired_standard_error
 from emer.metrics.concordance import concordance_auc
 from emer.requests import RequestBatch
 from emer.training.ippo import WindowGaucs
+
+log = logging.getLogger(__name__)
 
 READ_REQUESTS = 256
 """Requests of a window that are in memory at a time."""
@@ -42,8 +45,9 @@ class RequestWindow:
 def earlier_part(time_ms: np.ndarray, held_out: float) -> np.ndarray:
     """(R,) bool: all but about the last ``held_out`` share of the requests.
 
-    Every one of the earlier part is strictly earlier than every other: the cut moves to the nearest change of
-    timestamp.
+    Every one of the earlier part is strictly earlier than every other: the cut moves to the change of timestamp that
+    leaves the share nearest to ``held_out``, and warns where that is more than twice or less than half of it. Neither
+    part is empty.
 
     Args:
         time_ms: (R,) int64.
@@ -56,10 +60,18 @@ def earlier_part(time_ms: np.ndarray, held_out: float) -> np.ndarray:
     changes = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     if not changes.size:
         raise EmerError(
-            "method.objective.ippo compares models on the last part of the training requests, and these have no two "
-            "distinct time_ms; set it to false"
+            "method.module.held_out takes away the last part of the training requests' time, and these have no two "
+            "distinct time_ms; train on a longer log, or judge by the requests to come: method.module.window=next with "
+            "loader.shuffle=false and trainer.max_epochs=1"
         )
     cut = changes[np.abs(changes - (1 - held_out) * ordered.size).argmin()]
+    share = 1 - cut / ordered.size
+    if not held_out / 2 <= share <= 2 * held_out:
+        log.warning(
+            "method.module.held_out is %g, but %.0f %% of the training requests are held out (%d of %d): requests of "
+            "equal time_ms stay together, and there are %d distinct times",
+            held_out, 100 * share, ordered.size - cut, ordered.size, changes.size + 1,
+        )  # fmt: skip
     return time_ms < ordered[cut]
 
 

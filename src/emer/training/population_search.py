@@ -61,11 +61,20 @@ class GridSearch:
     order, so that the last grid, which the budget may cut short, leaves no side out.
 
     Args as of :class:`RandomSearch`.
+
+    Raises:
+        EmerError: the budget does not pay for the start and one whole grid of two levels.
     """
 
     uses_gradient = False
 
     def __init__(self, start: np.ndarray, budget: int, seed: int) -> None:
+        # Two values of each parameter in random order, some corners left out, are no grid.
+        if 2**start.size > budget - 1:
+            raise EmerError(
+                f"method.tuner.n_trials is {budget}, and the algorithm grid needs at least {2**start.size + 1}: two "
+                f"levels for each of {start.size} parameters, and the start; raise it, or choose random or tpe"
+            )
         self._seed, self._round = seed, 0
         self._best, self._value = start, -np.inf
         self._width = 1.0

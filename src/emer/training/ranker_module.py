@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from emer.errors import EmerError
@@ -93,6 +94,16 @@ class RankerModule(EvaluatedModule):
 
     def on_train_start(self) -> None:
         self.steps_seen = self.global_step  # a resumed run's own, which on_fit_start does not know yet
+        if hasattr(self.objective, "check_plan"):
+            self.objective.check_plan(self.planned_batches())
+
+    def planned_batches(self) -> float:
+        """Most training batches of each process, those before a resumption included; inf if nothing bounds them."""
+        trainer = self.trainer
+        planned = math.inf
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            planned = float(trainer.max_epochs * trainer.num_training_batches)
+        return planned if trainer.max_steps < 0 else min(planned, trainer.max_steps * trainer.accumulate_grad_batches)
 
     def training_step(self, batch: RequestBatch, batch_index: int) -> Tensor:
         _, output = self.evaluate_objective(batch, self.previous(batch) if self.previous is not None else None)
@@ -134,8 +145,12 @@ class RankerModule(EvaluatedModule):
         terms = dict(zip(self.objective.term_names(self.schema), means, strict=True))
         self.log_dict({f"val/{name}": value for name, value in terms.items()})
         self.log("val/loss", self.objective.total(terms), prog_bar=True)
-        if hasattr(self.objective, "after_validation"):
-            self.objective.after_validation({k: float(v) for k, v in self.trainer.callback_metrics.items()})
+        # Neither a few batches before training nor a later look at a trained model is an epoch of it.
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if fitting and hasattr(self.objective, "after_validation"):
+            numbers = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
+            numbers |= {f"val/{k}": float(v) for k, v in self.validation_summary.items() if v is not None}
+            self.objective.after_validation(numbers)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The model's parameters, and without decay those of the objective (AUCM's means and dual variables)."""

@@ -75,7 +75,7 @@ class Search:
         seed: of the search.
 
     Raises:
-        EmerError: the budget does not pay for one trial, or the algorithm is unknown.
+        EmerError: the budget does not pay for one trial, or for the smallest grid, or the algorithm is unknown.
     """
 
     def __init__(self, algorithm: str, objective: Objective, *, start: np.ndarray, budget: int, seed: int) -> None:

@@ -44,7 +44,8 @@ def tune(
         on_trial: called with (trials done, trial) after each, for a progress bar.
 
     Raises:
-        EmerError: the budget is below 1, the algorithm unknown, or a grid is asked of too many objectives.
+        EmerError: the budget is below 1 or too small for the algorithm, this is unknown, or a grid is asked of too many
+            objectives.
     """
     if algorithm == "grid":
         check_grid(len(space.schema.objectives))
@@ -94,7 +95,8 @@ def tune_formula(
         objective: see :class:`emer.training.pair_objective.PairObjective`.
         n_trials: the budget.
         seed: of the search and of the sample of requests it looks at.
-        cache_dir: where results are kept, by the table's content and these settings; None keeps nothing.
+        cache_dir: where results are kept, by the table's content, these settings and the ranges that are searched; None
+            keeps nothing.
         on_trial: called with (trials done, trial) after each, for a progress bar.
 
     Raises:
@@ -106,6 +108,8 @@ def tune_formula(
     if cache_dir is not None:
         libraries = [version(name) for name in ("optuna", "cmaes", "scikit-learn")]
         settings = [_CACHE_VERSION, libraries, table.fingerprint(), formula, algorithm, objective, n_trials, seed]
+        # A point of the cube is other parameters where hand-set values or ranges are others.
+        settings.append(_corners(space))
         name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
         path = Path(cache_dir) / f"fusion_formula-{name}.json"
         if (kept := _read(path, space)) is not None:
@@ -115,6 +119,12 @@ def tune_formula(
     if path is not None:
         write_json(path, {"parameters": space.names, "trials": search.state()})
     return TunedFormula(space, tuple(search.trials))
+
+
+def _corners(space: FormulaSpace) -> list[dict[str, list[float]]]:
+    """Every parameter's least, hand-set and largest value."""
+    points = (torch.full_like(space.centre, x) for x in (0.0, 0.5, 1.0))
+    return [{name: values.tolist() for name, values in space.parameters(point).items()} for point in points]
 
 
 def _read(path: Path, space: FormulaSpace) -> TunedFormula | None:
