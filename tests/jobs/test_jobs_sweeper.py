@@ -41,5 +41,14 @@ def test_jobs_alone_are_enough() -> None:
 def test_what_the_jobs_set_is_not_set_twice() -> None:
     with pytest.raises(EmerError, match=r"method is set by the sweep's jobs"):
         split(["method=emer"], "method=urem", "seed=1")
+    with pytest.raises(EmerError, match=r"ablation is set by the sweep's jobs"):
+        split(["method=emer +ablation=no_comp"], "+ablation=full,no_post")
     with pytest.raises(EmerError, match="jobs is empty"):
         split([])
+
+
+def test_a_job_is_no_sweep_of_its_own() -> None:
+    message = r"hydra\.sweeper\.jobs: seed=1,2 in 'method=emer seed=1,2' has several values; write a job for each"
+    with pytest.raises(EmerError, match=message):
+        split(["method=emer seed=1,2"])
+    assert split(["method=emer tags=[a,b]"]) == [[["method=emer", "tags=[a,b]"]]]

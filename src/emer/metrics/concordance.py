@@ -31,7 +31,7 @@ class PairCounts(NamedTuple):
 
 
 def concordance_auc(scores: Tensor, targets: Tensor, *, where: Tensor | None = None, method: Method = "auto") -> Tensor:
-    """Fraction of a request's pairs that the score orders as the target does (methods 0.2, A23).
+    """Fraction of a request's pairs that the score orders as the target does (docs/methods.md, A23).
 
     Over the pairs i < j with t_i != t_j:  AUC = (#concordant + #tied in score / 2) / #pairs.
     For a binary target this is the ordinary AUC; for a continuous one without ties it is (Kendall's tau + 1)

@@ -18,7 +18,7 @@ class ObjectiveDependence(NamedTuple):
 
 
 def objective_dependence(scores: Tensor, batch: RequestBatch) -> ObjectiveDependence:
-    """Kendall's tau-b of ``scores`` (B, N) and each raw pxtr within each request (Pantheon's analysis, methods 4.5).
+    """Kendall's tau-b of ``scores`` (B, N) and each raw pxtr within each request (Pantheon's analysis, docs/rivals.md).
 
     Over all candidates, exposed or not. 1 says that the score orders a request by that pxtr alone, 0 that it ignores
     it. Requests weigh alike. A request whose scores or pxtrs are all equal has no value.

@@ -42,7 +42,7 @@ def weights_of(per_request: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 def summarise(
     per_request: Mapping[str, np.ndarray], label_auc: Mapping[str, float | None] | None = None
 ) -> dict[str, float | None]:
-    """Average every metric over its valid requests (GAUC, methods 0.2):
+    """Average every metric over its valid requests (GAUC, docs/methods.md):
 
         sum_b w_b x_b / sum_b w_b   over the requests b where the metric exists (x_b is not NaN).
 

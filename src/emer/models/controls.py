@@ -1,4 +1,4 @@
-"""Controls without a network: a random order, and the best single pxtr (methods 0.3)."""
+"""Controls without a network: a random order, and the best single pxtr (docs/rivals.md)."""
 
 from __future__ import annotations
 

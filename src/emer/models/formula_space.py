@@ -64,7 +64,7 @@ class FormulaSpace:
 
     Args:
         schema: names the objectives and gives the hand-set formula.
-        formula: one of :data:`FAMILIES` (methods 7.1, F1-F5).
+        formula: one of :data:`FAMILIES` (docs/rivals.md).
 
     Raises:
         EmerError: the family is unknown, or has no gate or nothing to search in this schema.
@@ -142,7 +142,7 @@ class FormulaSpace:
 
 
 class SegmentedFormula(nn.Module):
-    """A formula whose parameters are those of the user's segment: an id of one user category (methods 7.2).
+    """A formula whose parameters are those of the user's segment: an id of one user category (docs/rivals.md).
 
     Args:
         space: the family.

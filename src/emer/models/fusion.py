@@ -22,7 +22,7 @@ _LARGEST_PARAMETER = 100.0
 
 
 class FusionFormula(nn.Module):
-    """Power-affine fusion formula (methods 7.1, F1), evaluated in log space:
+    """Power-affine fusion formula (docs/rivals.md), evaluated in log space:
 
         log prod_k (a_k + b_k p_k)^{c_k} = sum_k c_k log(1 + e^{u_k} p_k) + constant,   u_k = log(b_k / a_k).
 

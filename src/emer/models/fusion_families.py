@@ -1,4 +1,4 @@
-"""Hand-made formulas beside :mod:`emer.models.fusion`: power, log-sum, rank-reciprocal, linear (methods 7.1, F2-F5).
+"""Hand-made formulas beside :mod:`emer.models.fusion`: power, log-sum, rank-reciprocal, linear (docs/rivals.md).
 
 The functions evaluate one formula, parameters (K,), or a population of P, parameters (P, K). They compute in
 float64 and add objective by objective, so that a candidate's score has the same bits whatever stands around it and

@@ -1,4 +1,4 @@
-"""Neural controls of a claim about attention: linear, pointwise and mean-pool scorers (methods 0.3, item 5)."""
+"""Neural controls of a claim about attention: linear, pointwise and mean-pool scorers (docs/rivals.md)."""
 
 from __future__ import annotations
 

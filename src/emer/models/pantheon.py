@@ -90,7 +90,7 @@ class TransformerEncoder(nn.Module):
 
 
 class Pantheon(nn.Module):
-    """s = Encoder(ItemFea, sg(t^1), ..., sg(t^M), UserFea) of each candidate alone (methods 4.2).
+    """s = Encoder(ItemFea, sg(t^1), ..., sg(t^M), UserFea) of each candidate alone (docs/rivals.md).
 
     s is a logit: the score is sigmoid(s), and orders as s does.
 

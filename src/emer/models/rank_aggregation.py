@@ -1,4 +1,4 @@
-"""Unsupervised rank aggregation (methods 7.1, F6): the pxtrs as voters, with nothing to tune or to learn."""
+"""Unsupervised rank aggregation (docs/rivals.md): the pxtrs as voters, with nothing to tune or to learn."""
 
 from __future__ import annotations
 

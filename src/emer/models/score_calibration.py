@@ -24,7 +24,7 @@ class AffineMap(NamedTuple):
 
 
 def mean_var_map(scores: Tensor, reference: Tensor, *, where: Tensor | None = None) -> AffineMap:
-    """The increasing affine map after which ``scores`` have the mean and variance of ``reference`` (methods 4.5).
+    """The increasing affine map after which ``scores`` have the mean and variance of ``reference`` (docs/rivals.md).
 
     Where scores are mixed with other content, the mean decides how much is shown and the variance where. The order
     stays. Fit it on a sample of requests, then apply it to the requests to come.

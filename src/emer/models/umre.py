@@ -31,7 +31,7 @@ class UmreRankerConfig:
 
 
 class UmreRanker(nn.Module):
-    """s_i = sum_k w_k t_ik (UMRE, methods 8).
+    """s_i = sum_k w_k t_ik (UMRE, docs/rivals.md).
 
     - t_ik is strictly increasing in pxtr k of candidate i (:class:`emer.models.monotone.MonotoneScores`). It integrates
       over the standardised logit of a probability, and log of seconds, since an integral up to a probability of 1e-4

@@ -1,4 +1,4 @@
-"""Surrogates of each label's AUC, over the pairs of an exposed positive and an exposed negative (methods 6.4)."""
+"""Surrogates of each label's AUC, over the pairs of an exposed positive and an exposed negative (docs/rivals.md)."""
 
 from __future__ import annotations
 

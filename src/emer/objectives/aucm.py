@@ -1,4 +1,4 @@
-"""AUC margin loss as an objective, its inner problem solved per batch or by descent and ascent (methods 6.5)."""
+"""AUC margin loss as an objective, its inner problem solved per batch or by descent and ascent (docs/rivals.md)."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Rewards(NamedTuple):
 
 
 class GradeObjective(nn.Module):
-    """Trains a Dirichlet policy over fusion weights; the algorithm's details are the project's (methods 8).
+    """Trains a Dirichlet policy over fusion weights; the algorithm's details are the project's (docs/rivals.md).
 
     1. For ``warm_start_steps`` training batches, LambdaLoss of the scores on the satisfaction levels of the exposed
        candidates.

@@ -32,7 +32,7 @@ class PantheonObjectiveConfig:
 class PantheonObjective(LabelObjective):
     """L = sum_m w_m BCE(sigmoid(s), y_m) + tower_weight sum_m BCE(sigmoid(z_m), y_m) on the exposed candidates.
 
-    The first sum trains the score s (methods 4.3), the second the towers' logits z (B, N, M); a model that stops the
+    The first sum trains the score s (docs/rivals.md), the second the towers' logits z (B, N, M); a model that stops the
     gradient between the two has two losses in one step. Terms ``bce/<label>`` and ``tower/<label>``; those of a model
     without towers (M = 0) are 0.
 

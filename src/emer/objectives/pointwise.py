@@ -1,4 +1,4 @@
-"""Losses of each exposed candidate by itself: M-BCE and label aggregation (methods 6.1, 6.2)."""
+"""Losses of each exposed candidate by itself: M-BCE and label aggregation (docs/rivals.md)."""
 
 from __future__ import annotations
 

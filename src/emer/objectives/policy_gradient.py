@@ -1,4 +1,4 @@
-"""The AUC itself as a reward: a policy gradient with group-relative advantages (methods 6.3)."""
+"""The AUC itself as a reward: a policy gradient with group-relative advantages (docs/rivals.md)."""
 
 from __future__ import annotations
 

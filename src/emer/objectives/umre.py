@@ -31,7 +31,7 @@ class UmreObjectiveConfig:
 
 
 class UmreObjective(LabelObjective):
-    """L = mean_i (s_i - sum_m omega_m y_im)^2 over the exposed candidates (UMRE, methods 8); one term, ``mse``.
+    """L = mean_i (s_i - sum_m omega_m y_im)^2 over the exposed candidates (UMRE, docs/rivals.md); one term, ``mse``.
 
     After every epoch omega_m <- omega_m exp(-eta dGAUC_m), dGAUC_m being the change of the label's validation GAUC
     since it was last known: what got worse weighs more. Then the omega are scaled back to their mean, 1. A label whose

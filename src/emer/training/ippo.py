@@ -1,4 +1,4 @@
-"""Pantheon's IPPO (arXiv 2505.13894, methods 4.4): the rule that moves the objectives' weights, without any model.
+"""Pantheon's IPPO (arXiv 2505.13894, docs/rivals.md): the rule that moves the objectives' weights, without any model.
 
 A reference and a base model learn from the same data with weights of their own. After each round both are evaluated
 on later requests: if the reference is the better one, it becomes the base; if not, the objective that lags most gets a
@@ -53,7 +53,7 @@ class Decision:
 
 
 class Ippo:
-    """The rule (methods 4.4). With gaps d = GAUC(reference) - GAUC(base) and their standard errors e,
+    """The rule (docs/rivals.md). With gaps d = GAUC(reference) - GAUC(base) and their standard errors e,
 
         non_inferior: accept if d_k >= -tolerance e_k for all k, and d_k > margin e_k for some k (P2);
         literal:      accept if d_k > 0 for all k.

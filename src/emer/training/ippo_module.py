@@ -32,7 +32,7 @@ class IppoModule(RankerModule):
 
     An epoch is cut into rounds of equally many batches. After each, both models are evaluated on a window of training
     requests, and :class:`emer.training.ippo.Ippo` says whether the reference, with its optimiser state, becomes the
-    base, and with which weights both go on (methods 4.4). A rejected reference is not reset (P6).
+    base, and with which weights both go on (docs/rivals.md). A rejected reference is not reset (P6).
 
     No model may be judged by requests that it has learnt from (P5). There are two such windows:
 

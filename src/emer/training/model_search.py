@@ -1,4 +1,4 @@
-"""Search algorithms with a model of the objective: TPE, Gaussian process, CMA-ES, and gradients (methods 7.2).
+"""Search algorithms with a model of the objective: TPE, Gaussian process, CMA-ES, and gradients (docs/rivals.md).
 
 Protocol and arguments as in :mod:`emer.training.population_search`.
 """

@@ -1,4 +1,4 @@
-"""Search algorithms without a model of the objective: random, grid, CEM, differential evolution (methods 7.2).
+"""Search algorithms without a model of the objective: random, grid, CEM, differential evolution (docs/rivals.md).
 
 Each is asked for a generation of points in the unit cube, is told their values, larger better, and so on. What it asks
 for is a function of its arguments and of what it was told: random numbers come from (seed, generation), so an algorithm

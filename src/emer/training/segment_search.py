@@ -1,4 +1,4 @@
-"""Tuning with parameters of their own for the segments of users (methods 7.2, personalised)."""
+"""Tuning with parameters of their own for the segments of users (docs/rivals.md)."""
 
 from __future__ import annotations
 

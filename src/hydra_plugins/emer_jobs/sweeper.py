@@ -18,7 +18,8 @@ class JobsSweeper(BasicSweeper):
     """Hydra's grid of ``params`` and the command line, for each of ``jobs``.
 
     Args:
-        jobs: each a string of overrides separated by blanks, such as ``method=emer +ablation=no_comp``.
+        jobs: each a string of overrides separated by blanks, such as ``method=emer +ablation=no_comp``; no override may
+            hold a blank, or several values (a job is one run for each point of the grid).
         params: config key -> comma-separated values, as in Hydra's sweeper.
         max_batch_size: jobs handed to the launcher at a time; None hands over all.
     """
@@ -37,12 +38,19 @@ class JobsSweeper(BasicSweeper):
         """Batches of jobs, each a list of overrides: job by job, and within it in the order of the grid.
 
         Raises:
-            EmerError: the command line sets what the jobs set themselves.
+            EmerError: a job has several values for a key, or the command line sets what the jobs set themselves.
         """
-        given = {override.get_key_element() for override in overrides}
+        given = {override.key_or_group for override in overrides}
         parser = OverridesParser.create()
         for job in self.jobs:
-            twice = sorted(given & {override.get_key_element() for override in parser.parse_overrides(job)})
+            own = parser.parse_overrides(job)
+            several = next((override for override in own if override.is_sweep_override()), None)
+            if several is not None:
+                raise EmerError(
+                    f"hydra.sweeper.jobs: {several.input_line} in '{' '.join(job)}' has several values; "
+                    "write a job for each"
+                )
+            twice = sorted(given & {override.key_or_group for override in own})
             if twice:
                 raise EmerError(
                     f"{', '.join(twice)} is set by the sweep's jobs; choose among them by "
