@@ -10,7 +10,8 @@ from emer.world.exposure import fusion_score
 from emer.world.parameters import WorldParameters
 from emer.world.population import build_world
 from emer.world.pxtr import PxtrStage
-from emer.world.walk import DAY_MS, Served, walk_days
+from emer.world.visit import Served
+from emer.world.walk import DAY_MS, walk_days
 
 
 def walk(days=2, score=fusion_score, users=150, block=256, candidates=32, slate=8, **changes):

@@ -23,7 +23,8 @@ from emer.world.parameters import WorldParameters
 from emer.world.population import ACTIVITY_LEVELS, World, build_world
 from emer.world.pxtr import PxtrStage
 from emer.world.responses import FEEDBACK, INTERACTIONS, OBJECTIVES
-from emer.world.walk import DAY_MS, Served, walk_days
+from emer.world.visit import Served
+from emer.world.walk import DAY_MS, walk_days
 
 _VERSION = 1
 """Part of the cache key: raise it whenever the code would generate another log from the same settings."""

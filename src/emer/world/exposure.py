@@ -36,14 +36,18 @@ def choose_slate(score: np.ndarray, size: int, explore: float, request: Hash) ->
     """
     order = np.argsort(-score, axis=1, kind="stable")
     slot = np.arange(size)
-    chance = hash_keys(0, Stream.EXPLORE, request[:, None], 0, slot)
-    explored = uniform(chance) < explore
+    explored = explored_slots(size, explore, request)
     drawn = slot + integers(hash_keys(0, Stream.EXPLORE, request[:, None], 1, slot), score.shape[1] - slot)
     for s in np.flatnonzero(explored.any(axis=0)):
         row = np.flatnonzero(explored[:, s])
         other = drawn[row, s]
         order[row, s], order[row, other] = order[row, other], order[row, s]
     return order[:, :size]
+
+
+def explored_slots(size: int, explore: float, request: Hash) -> np.ndarray:
+    """(B, size) bool: the slots that show a uniformly drawn candidate, whatever the scores."""
+    return uniform(hash_keys(0, Stream.EXPLORE, request[:, None], 0, np.arange(size))) < explore
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Seen:
         exposed: (B, E) bool; a prefix of the slate, at least its first slot.
         watch_time: (B, E) seconds, whole milliseconds.
         label: (B, E, 7) bool.
-        dislike: (B, E) bool. All of these are 0 where not exposed.
+        dislike: (B, E) bool.
+        satisfaction: (B, E) S as the budget counted it, before the last video was cut. All of these are 0 where not
+            exposed.
         seconds: (B,) time spent on the request, overheads included.
         budget: (B,) what is left of the session's budget; 0 when the user has left.
     """
@@ -63,6 +69,7 @@ class Seen:
     watch_time: Floats
     label: np.ndarray
     dislike: np.ndarray
+    satisfaction: Floats
     seconds: Floats
     budget: Floats
 
@@ -115,6 +122,7 @@ def watch_slate(world: World, users: Ints, potential: Potential, budget: Floats)
         watch_time=watch_time,
         label=label,
         dislike=potential.dislike & exposed,
+        satisfaction=np.where(exposed, satisfaction, 0.0),
         seconds=np.add.accumulate(seconds, axis=1)[:, -1],
         budget=left,
     )

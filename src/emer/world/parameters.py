@@ -76,6 +76,12 @@ class WorldParameters:
     truncate_last: bool = True  # cut the last video where the budget ends
     session_requests: int = 50  # upper limit
 
+    # Comparison and return; 0 switches each off, as in the embedded request log
+    list_fatigue: float = 0.0  # affinity lost per earlier video of the same category in the list
+    list_contrast: float = 0.0  # affinity gained per unit by which a video is better than the list before it
+    return_sensitivity: float = 0.0  # return logit per unit of mood
+    mood_decay: float = 0.7  # of the mood, per active day
+
     # Multi-task stage
     pxtr_slope: float = 0.9  # of log or logit prediction on truth
     pxtr_video_sd: Eight = (0.2, 0.15, 0.2, 0.2, 0.3, 0.45, 0.45, 0.45)  # persistent per video

@@ -46,6 +46,29 @@ def affinity(world: World, users: Ints, videos: Ints, fatigue: Floats) -> Floats
     return z
 
 
+def affinity_in_list(world: World, videos: Ints, z: Floats) -> Floats:
+    """Affinity as it is felt in a list that is watched from its first video to its last:
+
+        z'_s = z_s - list_fatigue |{r < s: category_r = category_s}| + list_contrast (z_s - mean_{r < s} z_r),
+
+    without the last term for s = 0. What a video is worth then depends on the others of its list.
+
+    Args:
+        world: the users and videos.
+        videos: (B, E) in order of display.
+        z: (B, E) their affinity.
+    """
+    p = world.parameters
+    if p.list_fatigue == 0 == p.list_contrast:
+        return z
+    category, felt, before = world.category[videos], z.copy(), np.zeros(z.shape[0])
+    for slot in range(1, z.shape[1]):
+        before += z[:, slot - 1]
+        alike = (category[:, :slot] == category[:, slot, None]).sum(axis=1)
+        felt[:, slot] += p.list_contrast * (z[:, slot] - before / slot) - p.list_fatigue * alike
+    return felt
+
+
 def longest_watch(duration: Floats) -> Floats:
     """Seconds: replays stop at duration * (1 + 1.5 exp(-duration / 15))."""
     return duration * (1 + 1.5 * np.exp(-duration / 15))
@@ -134,10 +157,10 @@ class Potential:
     dislike: np.ndarray
 
 
-def potential_responses(world: World, users: Ints, videos: Ints, z: Floats, day: int) -> Potential:
-    """Responses keyed by user, video and day alone: any policy that shows the video meets the same luck."""
+def potential_responses(world: World, users: Ints, videos: Ints, z: Floats, day: int | Ints) -> Potential:
+    """Responses keyed by user, video and day (one, or (B,)): any policy that shows the video meets the same luck."""
     p = world.parameters
-    state = hash_keys(world.seed, Stream.FEEDBACK, day, users[:, None], videos)
+    state = hash_keys(world.seed, Stream.FEEDBACK, np.asarray(day).reshape(-1, 1), users[:, None], videos)
     deviation = normals(state, 2)
     duration = world.duration[videos]
     engaged = uniform(fold(state, 1)) < expit(p.engaged_intercept + p.engaged_slope * z)
