@@ -1,6 +1,6 @@
 """Sample ratio mismatch: have the arms the numbers of users that they were meant to have?
 
-A mismatch means that users were lost or counted twice in one arm, and that no other figure of the test is to be trusted.
+A mismatch means that users were lost or counted twice in one arm; no other figure of the test is to be trusted then.
 """
 
 from __future__ import annotations

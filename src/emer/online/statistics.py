@@ -6,9 +6,9 @@ linearised, which is the delta method:
 
     z_u = (n_u - R d_u) / mean(d),   Var(R) = s² / U,   s² = 1 / (U - 1) sum_u z_u².
 
-**Buckets** hold different users. With treatment T and control C,
+**Buckets** hold different users. With Welch's degrees of freedom, treatment T and control C,
 
-    R_T - R_C ± t_nu sqrt(V_T + V_C),   V = s² / U,   nu = (V_T + V_C)² / (V_T² / (U_T - 1) + V_C² / (U_C - 1))   (Welch),
+    R_T - R_C ± t_nu sqrt(V_T + V_C),   V = s² / U,   nu = (V_T + V_C)² / (V_T² / (U_T - 1) + V_C² / (U_C - 1)),
 
 and in per cent the interval is that of log(R_T / R_C), whose variances are V / R², so that it never reaches below -100.
 
@@ -32,7 +32,7 @@ from emer.errors import EmerError
 from emer.online.checks import Floats, denominators, fraction, same_users, user_totals
 
 LEAST_TWINS = 500
-"""Users below which twins get no interval. Totals have heavy tails: with 60 users, 7.5 % of A/A tests rejected at 5 %."""
+"""Users below which twins get no interval. Totals have heavy tails: with 60, 7.5 % of A/A tests rejected at 5 %."""
 
 Pair = tuple[ArrayLike, ArrayLike]
 """Numerators and denominators, both (U,)."""
@@ -227,11 +227,8 @@ def _buckets(t: tuple[Floats, Floats], c: tuple[Floats, Floats], level: float) -
             of_log = _welch(v_t / r_t**2, v_c / r_c**2, z_t.size, z_c.size)
             log_low, log_high, _ = _t_interval(float(np.log(r_t / r_c)), *of_log, level)
             relative_low, relative_high = 100 * np.expm1(log_low), 100 * np.expm1(log_high)
-    return Difference(
-        *(r_t, r_c, r_t - r_c, low, high),
-        *(percent, float(relative_low), float(relative_high)),
-        *(p, z_t.size, z_c.size, few),
-    )
+    relative = percent, float(relative_low), float(relative_high)
+    return Difference(r_t, r_c, r_t - r_c, low, high, *relative, p, z_t.size, z_c.size, few)
 
 
 def _twins(t: tuple[Floats, Floats], c: tuple[Floats, Floats], level: float, least: int) -> Difference:
@@ -255,8 +252,9 @@ def _cuped(
 ) -> Difference:
     _, z = linearise(*_pooled(t, c))
     pooled, z_x = linearise(*_pooled(xt, xc))
+    rounding = (1e-12 * float(pooled)) ** 2 * z_x.size
     varies = float(z_x @ z_x)
-    theta = float(z @ z_x) / varies if varies > 0 else 0.0
+    theta = float(z @ z_x) / varies if varies > rounding else 0.0
     arms = []
     for arm, before in ((t, xt), (c, xc)):
         (ratio, z), (ratio_x, z_x) = linearise(*arm), linearise(*before)
