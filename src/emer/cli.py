@@ -11,6 +11,7 @@ JOBS = {
     "train": "train a method on a request log, evaluate it, leave a run folder",
     "evaluate": "reload a run and evaluate it again: emer evaluate run=outputs/train/...",
     "prepare": "turn a real or simulated log into request Parquet: emer prepare data=kuairand data.root=...",
+    "ab-test": "simulate an A/B test: emer ab-test arms=[fusion_formula,outputs/train/...] world=small",
     "validate": "check request Parquet files: emer validate data.root=/my/requests",
 }
 
@@ -28,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: there is no job {job!r}.{hint}\n\n{usage()}", file=sys.stderr)
         return 2
     # Imported late: listing the jobs must not wait for torch.
-    app = import_module("emer.jobs.app")
-    module = import_module(f"emer.jobs.{job}")
-    return app.run(getattr(module, job), job, rest)
+    app, name = import_module("emer.jobs.app"), job.replace("-", "_")
+    module = import_module(f"emer.jobs.{name}")
+    return app.run(getattr(module, name), name, rest)
 
 
 def usage() -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,7 +24,7 @@ from emer.world.parameters import WorldParameters
 from emer.world.population import ACTIVITY_LEVELS, World, build_world
 from emer.world.pxtr import PxtrStage
 from emer.world.responses import FEEDBACK, INTERACTIONS, OBJECTIVES
-from emer.world.visit import Served
+from emer.world.visit import Asked, Served
 from emer.world.walk import DAY_MS, walk_days
 
 _VERSION = 1
@@ -199,25 +200,45 @@ def _enough(days: Iterator[list[Served]], requests: int) -> list[Served]:
 
 
 def _table(world: World, served: Served, first_id: int) -> RequestTable:
-    """The observable part of served requests. Id 0 of every category means unknown."""
-    R, C = served.video.shape
-    video = served.video.reshape(-1)
-    hour = served.time_ms % DAY_MS // _HOUR_MS
+    """The observable part of served requests."""
     return RequestTable.build(
-        schema=simulated_schema(),
-        offsets=np.arange(R + 1) * C,
-        request_id=np.arange(first_id, first_id + R),
-        user_id=served.user,
-        time_ms=_EPOCH_MS + served.time_ms,
-        user_categories=world.activity[served.user][:, None] + 1,
-        context_categories=np.stack([hour, np.minimum(served.place, _PLACES - 1)], axis=1) + 1,
-        item_id=video,
-        pxtr=served.pxtr.reshape(R * C, -1),
+        **_features(world, served),
+        request_id=np.arange(first_id, first_id + len(served)),
         exposed=served.exposed.reshape(-1),
-        label=served.label.reshape(R * C, -1),
+        label=served.label.reshape(served.video.size, -1),
         watch_time=served.watch_time.reshape(-1),
         negative=served.dislike.reshape(-1).astype(np.float32),
         previous_score=served.score.reshape(-1),
-        item_categories=np.stack([world.category[video], world.cold[video]], axis=1) + 1,
-        item_numbers=np.log(world.duration[video])[:, None],
     )
+
+
+def as_requests(world: World, asked: Asked) -> RequestTable:
+    """Requests that wait for an order, nothing of them exposed yet."""
+    count = asked.video.size
+    return RequestTable.build(
+        **_features(world, asked),
+        request_id=asked.request_id,
+        exposed=np.zeros(count, dtype=bool),
+        label=np.zeros((count, len(FEEDBACK)), dtype=bool),
+        watch_time=np.zeros(count, dtype=np.float32),
+        negative=np.zeros(count, dtype=np.float32),
+    )
+
+
+def _features(world: World, requests: Served | Asked) -> dict[str, Any]:
+    """Schema, ids, features and pxtrs. Id 0 of every category means unknown."""
+    R, C = requests.video.shape
+    video = requests.video.reshape(-1)
+    hour = requests.time_ms % DAY_MS // _HOUR_MS
+    return {
+        "schema": simulated_schema(),
+        "offsets": np.arange(R + 1) * C,
+        "user_id": requests.user,
+        "time_ms": _EPOCH_MS + requests.time_ms,
+        "user_categories": world.activity[requests.user][:, None] + 1,
+        "context_categories": np.stack([hour, np.minimum(requests.place, _PLACES - 1)], axis=1) + 1,
+        "item_id": video,
+        "pxtr": requests.pxtr.reshape(R * C, -1),
+        "item_categories": np.stack([world.category[video], world.cold[video]], axis=1) + 1,
+        "item_numbers": np.log(world.duration[video])[:, None],
+    }

@@ -17,6 +17,7 @@ class Asked:
     """B requests that wait for an order: all that a ranker may see.
 
     Attributes:
+        request_id: (B,) a hash, not negative; the same however the users are walked.
         user: (B,).
         time_ms: (B,) from the start of day 0.
         place: (B,) number of the request in its session, from 0.
@@ -24,6 +25,7 @@ class Asked:
         pxtr: (B, C, 8) float32 in the order of OBJECTIVES.
     """
 
+    request_id: Ints
     user: Ints
     time_ms: Ints
     place: Ints

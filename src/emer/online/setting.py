@@ -1,0 +1,65 @@
+"""A named world with its multi-task stage: what ``conf/world`` describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+from emer.errors import EmerError
+from emer.world.hashing import Ints
+from emer.world.parameters import WorldParameters
+from emer.world.population import World, build_world
+from emer.world.pxtr import PxtrStage
+from emer.world.walk import Walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Everything about a simulated platform but its ranker.
+
+    Args:
+        name: of the preset.
+        seed: of the world and of everything that happens in it.
+        users: the world's inhabitants; experiments may take fewer.
+        videos: at least twice ``candidates``.
+        candidates: C per request.
+        slate: E, videos shown per request as far as the session's budget reaches.
+        parameters: fields of :class:`emer.world.parameters.WorldParameters` that differ from its defaults.
+
+    Raises:
+        EmerError: a number is out of range, or ``parameters`` has an unknown field.
+    """
+
+    name: str = "default"
+    seed: int = 0
+    users: int = 20_000
+    videos: int = 40_000
+    candidates: int = 200
+    slate: int = 8
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, least in (("users", 1), ("slate", 1), ("candidates", self.slate), ("videos", 2 * self.candidates)):
+            if getattr(self, name) < least:
+                raise EmerError(f"world.{name} is {getattr(self, name)}; it must be at least {least}")
+        known = {f.name for f in fields(WorldParameters)}
+        unknown = sorted(set(self.parameters) - known)
+        if unknown:
+            raise EmerError(f"world.parameters has no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+
+    @cached_property
+    def world(self) -> World:
+        """The users and videos."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.parameters.items()}
+        return build_world(self.seed, self.users, self.videos, replace(WorldParameters(), **values))
+
+    @cached_property
+    def stage(self) -> PxtrStage:
+        """The multi-task stage, calibrated on what the fusion formula exposes."""
+        return PxtrStage.calibrated(self.world, self.candidates, self.slate)
+
+    def walk(self, users: Ints | None = None, block: int = 64) -> Walk:
+        """Users before their first day."""
+        return Walk(self.world, self.stage, candidates=self.candidates, slate=self.slate, users=users, block=block)
