@@ -162,7 +162,7 @@ def simulate_requests(config: SimulatedSource, block: int = 256) -> dict[str, Re
     served = Served.in_time_order(_enough(days, sum(sizes)))
     edges = np.cumsum((0, *sizes))
     return {
-        split: _table(world, served.take(slice(start, stop)), start)
+        split: logged_requests(world, served.take(slice(start, stop)), start)
         for split, (start, stop) in zip(SPLITS, pairwise(edges.tolist()), strict=True)
     }
 
@@ -199,8 +199,8 @@ def _enough(days: Iterator[list[Served]], requests: int) -> list[Served]:
     return parts
 
 
-def _table(world: World, served: Served, first_id: int) -> RequestTable:
-    """The observable part of served requests."""
+def logged_requests(world: World, served: Served, first_id: int) -> RequestTable:
+    """The observable part of served requests, whose ids count on from ``first_id``."""
     return RequestTable.build(
         **_features(world, served),
         request_id=np.arange(first_id, first_id + len(served)),

@@ -62,6 +62,7 @@ def effects(
     before: Totals | None = None,
     segments: Mapping[str, np.ndarray] | None = None,
     name: str = "ab_test",
+    lifetimes: bool = True,
 ) -> list[Effect]:
     """All arms against the base, by every design.
 
@@ -71,6 +72,7 @@ def effects(
         before: what all users did before the test, for CUPED.
         segments: name -> (U,) bool, users that are also looked at by themselves (twins).
         name: of the experiment, which decides the buckets.
+        lifetimes: False leaves out LT7, for totals that do not tell who came.
 
     Raises:
         EmerError: there is no second arm, or the arms have other users or days.
@@ -81,6 +83,7 @@ def effects(
         if not np.array_equal(other.users, totals[base].users) or other.days != totals[base].days:
             raise EmerError(f"arm {arm} was simulated for other users or days than {base}")
     found: list[Effect] = []
+    told = measures(totals[base].days if lifetimes else 1)
     users = totals[base].users
     everybody = np.ones(users.size, dtype=bool)
     arms = [arm for arm in totals if arm != base]
@@ -90,12 +93,12 @@ def effects(
         for arm in arms:
             found += [
                 Effect(arm, metric, kind, "twin", segment, _twins(value(totals[arm])[rows], value(totals[base])[rows]))
-                for metric, kind, value in measures(totals[base].days)
+                for metric, kind, value in told
                 if rows.sum() > 1 and value(totals[base])[rows].any()
             ]
     for arm in arms:
         mine, theirs = in_bucket[arm], in_bucket[base]
-        for metric, kind, value in measures(totals[base].days):
+        for metric, kind, value in told:
             sides = value(totals[arm])[mine], value(totals[base])[theirs]
             if min(mine.sum(), theirs.sum()) < 2 or not sides[1].any():
                 continue

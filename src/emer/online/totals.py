@@ -92,14 +92,21 @@ def walk_totals(walk: Walk, score: Score, days: int, progress: Callable[[int], N
     first = int(walk.day.max(initial=-1)) + 1
     for day in range(days):
         for visit in walk.through_day(first + day, score):
-            _add(values, np.searchsorted(users, visit.asked.user), day, visit)
+            add_visit(values, np.searchsorted(users, visit.asked.user), day, visit)
         values["active"][:, day], values["return_chance"][:, day] = walk.active[order], walk.chance[order]
         progress(users.size)
     return Totals(users, values)
 
 
-def _add(values: dict[str, Floats], at: Ints, day: int, visit: Visit) -> None:
-    """Add a visit, which has every user at most once, so that ``+=`` at the positions ``at`` counts all of it."""
+def add_visit(values: dict[str, Floats], at: Ints, day: int | Ints, visit: Visit) -> None:
+    """Add a visit to totals. It has every user at most once, so that ``+=`` at the positions ``at`` counts all of it.
+
+    Args:
+        values: as :attr:`Totals.values`, changed in place; ``active`` and ``return_chance`` stay as they are.
+        at: (B,) rows of the visit's users.
+        day: their columns, one or (B,).
+        visit: B requests.
+    """
     seen = visit.seen
     values["stay_time"][at, day] += seen.seconds
     # Sums along slots one after the other: a library's sum may round differently for another number of rows.
