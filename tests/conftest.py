@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+# Read when a library starts its threads. Two workers with a pool of two each spin more than they compute, and
+# torch's pool of compilers costs more than it compiles here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import pytest
 import torch
@@ -108,3 +117,39 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("EMER_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def on_two_processes(tmp_path: Path) -> Callable[[Callable[[int], Any]], list[Any]]:
+    """Calls ``work(rank)`` in two gloo processes, forks of this one, and returns both results."""
+
+    def call(work: Callable[[int], Any]) -> list[Any]:
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+
+        def member(rank: int) -> None:
+            torch.set_num_threads(1)
+            meet = f"file://{tmp_path / 'rendezvous'}"
+            torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
+            try:
+                queue.put((rank, pickle.dumps(work(rank))))
+            except Exception:
+                queue.put((rank, traceback.format_exc()))
+            torch.distributed.destroy_process_group()
+
+        processes = [context.Process(target=member, args=(rank,)) for rank in range(2)]
+        for process in processes:
+            process.start()
+        try:
+            answers = dict(queue.get(timeout=120) for _ in processes)
+            for process in processes:
+                process.join(timeout=60)
+        finally:
+            for process in processes:
+                process.kill()
+        failures = [answer for answer in answers.values() if isinstance(answer, str)]
+        assert not failures, "\n".join(failures)
+        assert [process.exitcode for process in processes] == [0, 0]
+        return [pickle.loads(answers[rank]) for rank in range(2)]
+
+    return call

@@ -130,3 +130,14 @@ def test_validate_names_shape_and_type(
     batch = batch_of()
     with pytest.raises(DataError, match=said):
         changed(batch, field, change(getattr(batch, field))).validate()
+
+
+def test_exposed_only_keeps_what_was_shown(batch_of: Make) -> None:
+    batch = batch_of()
+    few = batch.exposed_only()
+    assert few.mask.shape == (len(batch), int(batch.exposed.sum(dim=1).max()))
+    assert torch.equal(few.mask, few.exposed)
+    for name in ("pxtr", "rank_gap", "label", "item_id", "item_numbers", "item_categories"):
+        full, part = getattr(batch, name), getattr(few, name)
+        for row in range(len(batch)):
+            assert torch.equal(part[row][few.mask[row]], full[row][batch.exposed[row]]), name

@@ -18,6 +18,11 @@ from emer.log_schema import Category, Feedback, Objective, Role, Satisfaction, S
 
 __all__ = ["Category", "Feedback", "Objective", "RequestBatch", "Role", "Satisfaction", "Schema", "Unit"]
 
+_OF_CANDIDATES = (
+    "pxtr", "rank_gap", "iput_rank_gap", "mask", "exposed", "label", "watch_time", "negative", "item_categories",
+    "item_numbers", "previous_score", "item_id",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RequestBatch:
@@ -95,6 +100,18 @@ class RequestBatch:
     def select(self, index: Tensor) -> Self:
         """The requests at ``index`` ((b,) int64 or (B,) bool), as a smaller batch of the same padding."""
         return self._map(lambda tensor: tensor[index])
+
+    def exposed_only(self) -> Self:
+        """The same requests without the candidates that were not exposed, the others in their order. Rank gaps stay
+        those among all candidates."""
+        width = int(self.exposed.sum(dim=1).max().clamp(min=1))
+        place = torch.argsort(~self.exposed, dim=1, stable=True)[:, :width]
+        kept: dict[str, Any] = {}
+        for name, tensor in self._tensors():
+            if name in _OF_CANDIDATES:
+                index = place if tensor.ndim == 2 else place.unsqueeze(-1).expand(-1, -1, tensor.shape[-1])
+                kept[name] = tensor.gather(1, index)
+        return replace(self, **(kept | {"mask": kept["exposed"]}))
 
     def iput_pxtr(self) -> Tensor:
         """(B, N, K) IPUT targets (EMER eq. 10): interaction pxtrs / max(predicted watch time, floor)."""

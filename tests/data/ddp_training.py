@@ -1,4 +1,4 @@
-"""Trains a linear scorer with 1 or 2 processes: ddp_training.py <log folder> <output file> <processes>."""
+"""Trains a linear scorer with 1 process, then with 2: ddp_training.py <log folder> <output folder>."""
 
 import sys
 from pathlib import Path
@@ -12,8 +12,9 @@ from emer.requests import RequestBatch
 
 
 class Linear(pl.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self, out: Path) -> None:
         super().__init__()
+        self.out = out
         self.weight = torch.nn.Parameter(torch.zeros(4))
         self.evaluated: list[int] = []
 
@@ -31,15 +32,13 @@ class Linear(pl.LightningModule):
             dist.all_gather_object(parts, self.evaluated)
         if self.trainer.is_global_zero:
             rows = sorted(row for part in parts for row in part)
-            torch.save({"weight": self.weight.detach().clone(), "evaluated": rows}, sys.argv[2])
+            torch.save({"weight": self.weight.detach().clone(), "evaluated": rows}, self.out)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1e-4)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    devices = int(sys.argv[3])
+def train(folder: Path, out: Path, devices: int) -> None:
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=devices,
@@ -50,8 +49,14 @@ if __name__ == "__main__":
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        default_root_dir=Path(sys.argv[2]).parent,
+        default_root_dir=out.parent,
     )
-    model, data = Linear(), RequestDataModule(root=sys.argv[1], batch_size=8)
+    model, data = Linear(out), RequestDataModule(root=folder, batch_size=8)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for devices in (1, 2):
+        train(Path(sys.argv[1]), Path(sys.argv[2]) / f"{devices}.pt", devices)

@@ -114,7 +114,7 @@ def test_without_a_wandb_server_the_run_completes_offline(server, run) -> None:
     with SilentServer() as port:
         address = f"http://127.0.0.1:{port if server == 'silent' else 9}"
         done = run(
-            "train", *TINY, "trainer.max_epochs=1", "logger=wandb_online", "logger.wandb.timeout=5",
+            "train", *TINY, "trainer.max_epochs=1", "logger=wandb_online", "logger.wandb.timeout=2",
             "baselines.fusion_formula=false", more={"WANDB_BASE_URL": address, **account},
         )  # fmt: skip
     folder = done.folder

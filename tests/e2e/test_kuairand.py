@@ -10,11 +10,12 @@ import pytorch_lightning as pl
 from hydra import initialize_config_dir
 from tests.methods.conftest import METHODS, method_config
 
+from emer.config_files import config_dir
 from emer.data.module import RequestDataModule
 from emer.data.splits import read_splits
 from emer.data.table import RequestTable
 from emer.instantiation import instantiate
-from emer.jobs.app import config_dir, register
+from emer.jobs.app import register
 
 from .conftest import read
 
@@ -27,14 +28,21 @@ def splits_of(folder: Path) -> dict[str, RequestTable]:
 
 
 def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache) -> None:
+    """One test for all, since one preparation serves all."""
     data = ["data=kuairand", f"data.root={real_data}", "num_threads=1"]
-    prepared = run("prepare", *data, timeout=600)
+    prepared = run("prepare", *data, "data.source.reference=true", timeout=900)
+    trees, quality = (read(prepared.folder / name) for name in ("reference.json", "calibration.json"))
     for objective in ("pctr", "plvtr", "pcpr", "pltr"):
         assert objective in prepared.out
-    for name in ("calibration.json", "calibration.png", "source.json", "test/part-0.parquet"):
+        assert quality["pooled"][objective]["auc"] > trees["auc"][objective] - 0.03
+        assert quality["pooled"][objective]["ece"] < 0.02
+    assert "AUC HistGB" in prepared.out
+    for name in ("calibration.png", "source.json", "test/part-0.parquet"):
         assert (prepared.folder / name).is_file()
+    tables = splits_of(prepared.folder)
+    assert len(tables["train"]) > 10_000 and len(tables["validation"]) > 1_000 and len(tables["test"]) > 1_500
 
-    settings = ["trainer.max_epochs=2", "logger=none", "baselines.trials=20"]
+    settings = ["trainer.max_epochs=1", "logger=none", "baselines.trials=8"]
     folder = run("train", *data, *settings).folder
     metrics, comparison = read(folder / "metrics.json"), read(folder / "comparison.json")
     assert metrics["test/exposed_pxtr_gauc/mean"] > 0.6
@@ -46,7 +54,10 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
 
     formula = run("train", *data, *settings, "method=fusion_formula").folder
     assert read(formula / "metrics.json")["test/pxtr_gauc/mean"] > 0.5
-    ablation = run("train", *data, *settings, "+ablation=no_prior", "baselines.fusion_formula=false").folder
+    ablation = run(
+        "train", *data, *settings, "+ablation=no_prior", "trainer.limit_train_batches=20",
+        "baselines.fusion_formula=false",
+    ).folder  # fmt: skip
     assert read(ablation / "status.json")["label"].startswith("emer-no_prior_kuairand")
 
     validated = run("validate", f"data.root={prepared.folder}")
@@ -56,7 +67,7 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
     again = run("evaluate", f"run={folder}", f"data_root={real_data}", "num_threads=1")
     assert "metrics equal the run's own exactly" in again.out
 
-    few_of = {name: table.select(np.arange(len(table)) < 128) for name, table in splits_of(prepared.folder).items()}
+    few_of = {name: table.select(np.arange(len(table)) < 128) for name, table in tables.items()}
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for method in METHODS:

@@ -27,10 +27,11 @@ def on_candidates(batch: RequestBatch, change) -> RequestBatch:
 
 
 def widened(batch: RequestBatch, by: int) -> RequestBatch:
-    def widen(value: torch.Tensor) -> torch.Tensor:
-        return torch.cat([value, value.new_zeros(value.shape[0], by, *value.shape[2:])], dim=1)
-
-    return on_candidates(batch, widen)
+    """More padding, filled with candidates that would score well if they were read."""
+    more = on_candidates(batch, lambda value: torch.cat([value, value[:, :by]], dim=1))
+    mask = more.mask.clone()
+    mask[:, -by:] = False
+    return replace(more, mask=mask, exposed=more.exposed & mask)
 
 
 def trainer_of(folder: Path, **settings) -> pl.Trainer:
@@ -102,18 +103,20 @@ def test_it_resumes_to_the_same_numbers(method, build, tables, tmp_path) -> None
 
 @pytest.mark.parametrize("method", RANKERS)
 def test_hard_requests_give_a_finite_loss_and_gradient(method, build, tables) -> None:
-    """One candidate; nothing shown; all candidates alike."""
+    """One candidate, in each of three requests and in a batch of one; nothing shown; all candidates alike."""
     batch = tables["train"].batch(range(3))
     module = build(batch.schema, f"method={method}").train()
     first = torch.zeros_like(batch.mask)
     first[:, 0] = True
-    alone = replace(batch, mask=first, exposed=batch.exposed & first, label=batch.label * first.unsqueeze(-1))
+    liked = first.unsqueeze(-1).expand_as(batch.label).to(batch.label.dtype)
+    alone = replace(batch, mask=first, exposed=first, label=liked)
+    lonely = alone.select(torch.tensor([1]))
     hidden = replace(batch, exposed=torch.zeros_like(batch.exposed), label=torch.zeros_like(batch.label))
     alike = replace(
         batch, pxtr=batch.pxtr[:, :1].expand_as(batch.pxtr), rank_gap=torch.zeros_like(batch.rank_gap),
         iput_rank_gap=torch.zeros_like(batch.iput_rank_gap),
     )  # fmt: skip
-    for hard in (alone, hidden, alike) * 2:  # twice: GRADE's first batch is of another stage than the others
+    for hard in (alone, lonely, hidden, alike) * 2:  # twice: GRADE's first batch is of another stage than the others
         module.zero_grad()
         _, output = module.evaluate_objective(hard)
         assert torch.isfinite(output.loss)

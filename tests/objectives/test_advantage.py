@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k
+from emer.metrics.topk import dcg_at_k, hit_rate_at_k, mean_at_k, ndcg_at_k
 from emer.objectives.advantage import advantage_weights
 
 WHERE = torch.ones(1, 3, dtype=torch.bool)
@@ -38,11 +38,18 @@ def test_above_one_for_the_objective_that_was_made_worse(metric) -> None:
 
 
 def test_empty_overlap_is_finite() -> None:
-    """HitRate 0 on both sides, or on one, stays positive and finite (A17: delta = 1/K)."""
+    """HitRate 0 on one side stays positive and finite (A17: delta = 1/K)."""
     current = torch.tensor([[1.0, 2.0, 3.0]])
     weights = advantage_weights(current, current.flip(1), TARGETS, where=WHERE, metric="hit_rate", k=1)
     # Objective 0: previous hits (1 + 1) / (0 + 1); objective 1 the other way round.
     assert weights[0].tolist() == pytest.approx([2.0, 0.5])
+
+
+def test_a_hit_rate_of_nothing_before_and_now_weighs_one() -> None:
+    current = torch.tensor([[1.0, 2.0, 3.0]])
+    wanted = torch.tensor([[[0.1], [0.9], [0.1]]])
+    weights = advantage_weights(current, current.flip(1), wanted, where=WHERE, metric="hit_rate", k=1)
+    assert weights.tolist() == [[1.0]]
 
 
 def test_all_zero_targets_are_finite() -> None:
@@ -58,6 +65,17 @@ def test_dcg_and_ndcg_give_the_same_weights(batch_of) -> None:
     raw = advantage_weights(s, p, batch.pxtr, where=batch.mask)
     scaled = advantage_weights(s, p, batch.pxtr * 1000, where=batch.mask)
     torch.testing.assert_close(raw, scaled)
+
+
+def test_rare_pxtrs_get_the_ratio_of_ndcgs(batch_of) -> None:
+    """A DCG of 1e-8 must not drown in a constant that keeps the ratio finite."""
+    batch = batch_of(B=5)
+    s, p = torch.randn(2, 5, 9, generator=torch.Generator().manual_seed(1))
+    rare = batch.pxtr * 1e-8
+    before, now = (ndcg_at_k(x, rare, 3, where=batch.mask) for x in (p, s))
+    weights = advantage_weights(s, p, rare, where=batch.mask, k=3)
+    torch.testing.assert_close(weights, before / now, rtol=1e-4, atol=0)
+    assert (weights - 1).abs().max() > 0.3
 
 
 def test_padding_is_not_read(batch_of) -> None:

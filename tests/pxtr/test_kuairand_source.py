@@ -231,25 +231,3 @@ def test_config_names_arguments_that_exist() -> None:
     assert ChainSettings(**plain) == ChainSettings()
     settings = RequestSettings(**{k: v for k, v in keys["requests"].items() if k != "_target_"})
     assert settings == RequestSettings(train=settings.train, validation=settings.validation, test=settings.test)
-
-
-@pytest.mark.slow
-@pytest.mark.real_data
-@pytest.mark.timeout(1800)
-def test_real_pxtrs_match_boosted_trees(real_data: Path, tmp_path: Path) -> None:
-    node = yaml.safe_load(CONFIG.read_text())["source"]
-    parts = {key: {k: v for k, v in node[key].items() if k != "_target_"} for key in ("requests", "model")}
-    made = KuaiRandSource(
-        root=str(real_data),
-        requests=RequestSettings(**parts["requests"]),
-        model=ChainSettings(**parts["model"]),
-        reference=True,
-    )
-    folder = made.prepare(tmp_path)
-    trees = json.loads((folder / "reference.json").read_text())["auc"]
-    quality = json.loads((folder / "calibration.json").read_text())["pooled"]
-    for name in ("pctr", "plvtr", "pcpr", "pltr"):
-        assert quality[name]["auc"] > trees[name] - 0.03
-        assert quality[name]["ece"] < 0.02
-    splits = read_splits(folder)
-    assert len(splits.train) > 10_000 and len(splits.validation) > 1_000 and len(splits.test) > 1_500

@@ -115,6 +115,8 @@ class HarmonRank(nn.Module):
             neither user nor context features.
     """
 
+    candidates_alone = True
+
     def __init__(
         self,
         schema: Schema,

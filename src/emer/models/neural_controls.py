@@ -101,6 +101,8 @@ class PointwiseMlp(nn.Module):
         EmerError: a size is below 1, or ``dropout`` is outside [0, 1).
     """
 
+    candidates_alone = True
+
     def __init__(
         self,
         schema: Schema,

@@ -120,6 +120,8 @@ class Pantheon(nn.Module):
             no feedback label to learn.
     """
 
+    candidates_alone = True
+
     gives = ("tower_logits",)
     must_train_hint = "take objective=pantheon, or method.model.inputs=pxtr, which has no towers"
 

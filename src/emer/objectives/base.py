@@ -38,6 +38,8 @@ class Objective(Protocol):
 
     - ``needs``: names of tensors that it wants of the model beyond the scores. It is then called with a fourth
       argument, name -> tensor, and refused with models that do not give them (:func:`details_needed`).
+    - ``exposed_alone``: True where nothing is read of candidates that were not exposed. Training leaves them out with a
+      model that has ``candidates_alone``, whose score of a candidate does not depend on the batch's others.
     - ``build(schema)``: makes its trained parameters; called once, before the optimiser is made.
     - ``check_plan(batches)``: called when training starts, with the most batches that it will have; may warn.
     - ``after_validation(numbers)``: called after each epoch's validation with all that it logged, and with

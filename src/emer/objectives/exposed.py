@@ -67,6 +67,7 @@ class LabelObjective(nn.Module):
     """
 
     needs_previous = False
+    exposed_alone = True
     term = ""
     """What the terms are called, before the label."""
 

@@ -158,6 +158,7 @@ class IppoModule(RankerModule):
         return scores, self.base_objective(scores, batch, None, details)  # type: ignore[misc]
 
     def training_step(self, batch: RequestBatch, batch_index: int) -> Tensor:
+        batch = batch.exposed_only() if self.trains_on_exposed else batch
         loss = super().training_step(batch, batch_index)
         if self.base is None or self.base_mode == "frozen":
             return loss

@@ -98,7 +98,9 @@ def window_gaucs(
     found: dict[str, list[Tensor]] = {name: [] for name in ("reference", "base", "pxtr", "weight", "user")}
     for network, _ in modes:
         network.eval()
-    for batch in batches:
+    alone = all(getattr(network, "candidates_alone", False) for network, _ in modes)
+    for whole in batches:
+        batch = whole.exposed_only() if alone else whole  # the others have no label to be judged by
         exposed, label = batch.exposed, batch.label
         found["reference"].append(concordance_auc(reference(batch), label, where=exposed))
         found["base"].append(concordance_auc(base(batch), label, where=exposed))

@@ -74,6 +74,12 @@ class RankerModule(EvaluatedModule):
         """(B, N) scores."""
         return self.model(batch)
 
+    @property
+    def trains_on_exposed(self) -> bool:
+        """Whether candidates that were not exposed can be left out of training: the objective does not read them, and
+        the model scores each candidate alone. Most candidates are never exposed, so it is several times faster."""
+        return getattr(self.model, "candidates_alone", False) and getattr(self.objective, "exposed_alone", False)
+
     def evaluate_objective(
         self, batch: RequestBatch, previous_scores: Tensor | None = None
     ) -> tuple[Tensor, ObjectiveOutput]:
@@ -106,6 +112,7 @@ class RankerModule(EvaluatedModule):
         return planned if trainer.max_steps < 0 else min(planned, trainer.max_steps * trainer.accumulate_grad_batches)
 
     def training_step(self, batch: RequestBatch, batch_index: int) -> Tensor:
+        batch = batch.exposed_only() if self.trains_on_exposed else batch
         _, output = self.evaluate_objective(batch, self.previous(batch) if self.previous is not None else None)
         logged = {"train/loss": output.loss} | {f"train/{name}": value for name, value in output.terms.items()}
         if output.weights is not None:
