@@ -79,7 +79,7 @@ class IncrementalTrainer:
         self.steps += 1
         if module.previous is not None:
             module.previous.after_step(module.model, self.steps)
-        numbers = {"loss": float(output.loss)}
+        numbers = {"loss": float(output.loss.detach())}
         if output.weights is not None:
             means: Tensor = output.weights.mean(dim=0)
             numbers |= {f"weight/{n}": float(w) for n, w in zip(output.weight_names, means, strict=True)}
