@@ -107,6 +107,17 @@ def test_twins_of_one_arm_are_equal() -> None:
             assert effect.difference.absolute == 0
 
 
+def test_a_handful_of_changed_users_gives_no_interval() -> None:
+    totals = run("fusion_formula", users=120).totals["fusion_formula"]
+    values = {name: value.copy() for name, value in totals.values.items()}
+    values["follow"][0] += 3
+    values["like"][:30] += 1
+    found = effects({"a": totals, "b": Totals(totals.users, values)}, "a")
+    twins = {e.metric: e.difference for e in found if e.design == "twin" and e.kind == "observed"}
+    assert np.isnan(twins["Follow"].percent_low) if "Follow" in twins else totals.per_user("follow").sum() == 0
+    assert twins["Like"].percent_low > 0
+
+
 def test_a_random_order_is_worst() -> None:
     for name in ("stay_time", "expected_like"):
         difference, error = per_cent(many(), name, "random", "fusion_formula")

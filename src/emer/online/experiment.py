@@ -31,6 +31,10 @@ METRICS = {
 
 LT_DAYS = 7
 
+LEAST_CHANGED = 20
+"""Users whom an arm must have changed in a metric for an interval: a difference that rests on a handful has no spread
+to be estimated from."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -155,6 +159,8 @@ def daily(
 
 
 def _twins(treatment: Floats, control: Floats) -> Difference:
+    if (treatment != control).sum() < LEAST_CHANGED:
+        return paired_difference(treatment, control, least=treatment.size + 1)
     if treatment.size >= LEAST_TWINS:
         return paired_difference(treatment, control)
     return paired_bootstrap(treatment, control)
