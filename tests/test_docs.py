@@ -32,7 +32,7 @@ README, METHODS = ROOT / "README.md", ROOT / "docs" / "methods.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-_JOB_IN_COMMENT = re.compile(r"(python train\.py|emer [a-z]+)((?: +(?:-m|'[^']+'|\S+=\S+))*)")
+_JOB_IN_COMMENT = re.compile(r"(python train\.py|emer [a-z-]+)((?: +(?:-m|'[^']+'|\S+=\S+))*)")
 _GROUPS = "method|data|loader|trainer|baselines|metrics|callbacks|logger|paths"
 
 
@@ -166,7 +166,7 @@ def test_a_job_composes_and_lacks_nothing(command: str) -> None:
     job, *arguments = shlex.split(command)
     assert job in JOBS
     for overrides in runs_of(arguments):
-        cfg = compose(job, overrides, return_hydra_config=True)
+        cfg = compose(job.replace("-", "_"), overrides, return_hydra_config=True)
         if cfg.hydra.mode is not None:
             assert "-m" in arguments, "a search runs many jobs and is shown with -m"
         without_hydra = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])

@@ -81,6 +81,7 @@ def test_the_configs_are_all_there() -> None:
         "hparams_search",
         "hydra",
         "paths",
+        "world",
     }
     assert wanted <= groups
     assert len(options()) >= 30
@@ -95,6 +96,8 @@ def test_every_option_composes_and_resolves(group: str, option: str) -> None:
         required = [f"method={owner}"]
     if group == "hydra":
         cfg = composed(name="train" if option == "default" else "evaluate")
+    elif group == "world":
+        cfg = composed(f"world={option}", name="ab_test")
     else:
         plus = "+" if group == "ablation" else ""
         cfg = composed(f"{plus}{group}={option}", *required)
@@ -103,9 +106,10 @@ def test_every_option_composes_and_resolves(group: str, option: str) -> None:
 
 @pytest.mark.parametrize("job", sorted(JOBS))
 def test_every_job_has_a_config_and_a_function(job: str) -> None:
-    cfg = compose(job)
-    assert cfg.task_name == job
-    assert callable(get_method(f"emer.jobs.{job}.{job}"))
+    name = job.replace("-", "_")
+    cfg = compose(name)
+    assert cfg.task_name == name
+    assert callable(get_method(f"emer.jobs.{name}.{name}"))
 
 
 @pytest.mark.parametrize("name", sorted(ABLATIONS))
