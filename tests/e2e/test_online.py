@@ -44,7 +44,7 @@ def test_a_trained_run_meets_formulas_in_an_ab_test(run) -> None:
         (["arms=[fusion_formula,foo]"], "arms: there is no foo; it is neither a run folder, nor one of fusion_formula"),
         (["arms=[fusion_formula]"], "a test needs a base and at least one more arm"),
         (["arms=[random,random]"], "arms: random is given twice"),
-        (["users=6000"], "users is 6000; world=tiny has 1 to 1000 (world.users)"),
+        (["users=6000"], "users is 6000; world=tiny has 1 to 2000 (world.users)"),
         (["days=0"], "days is 0; it must be at least 1"),
         (["segments=[age]"], "segments has age; there is activity"),
         (["world.slate=40"], "world.candidates is 32; it must be at least 40"),

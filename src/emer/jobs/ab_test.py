@@ -85,6 +85,7 @@ def ab_test(cfg: DictConfig) -> None:
     for key, least in (("days", 1), ("before", 0), ("processes", 1), ("num_threads", 1)):
         if cfg[key] < least:
             raise EmerError(f"{key} is {cfg[key]}; it must be at least {least}")
+    segments = _segments(cfg, setting)
     console = Console()
     with _progress(cfg.users * (cfg.before + cfg.days * len(arms))) as progress:
         simulated = simulate(
@@ -92,9 +93,7 @@ def ab_test(cfg: DictConfig) -> None:
             before=cfg.before, processes=cfg.processes, threads=cfg.num_threads, progress=progress,
         )  # fmt: skip
     base = next(iter(arms))
-    found = effects(
-        simulated.totals, base, before=simulated.before, name=str(cfg.name), segments=_segments(cfg, setting, simulated)
-    )
+    found = effects(simulated.totals, base, before=simulated.before, name=str(cfg.name), segments=segments)
     stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
     target = Path(cfg.folder or Path(cfg.paths.output_dir) / "ab_test" / f"{stamp}_{cfg.name}_{setting.name}")
     if target.exists():
@@ -130,13 +129,13 @@ def arms_of(names: list[str]) -> dict[str, LoadArm]:
     return arms
 
 
-def _segments(cfg: DictConfig, setting: Setting, simulated: Simulated) -> dict[str, np.ndarray]:
+def _segments(cfg: DictConfig, setting: Setting) -> dict[str, np.ndarray]:
     unknown = sorted(set(cfg.segments) - {"activity"})
     if unknown:
         raise EmerError(f"segments has {', '.join(unknown)}; there is activity, or [] for none")
     if "activity" not in cfg.segments:
         return {}
-    level = setting.world.activity[next(iter(simulated.totals.values())).users]
+    level = setting.world.activity[: cfg.users]
     return {name: level == index for index, name in enumerate(ACTIVITY_LEVELS) if (level == index).sum() > 1}
 
 
