@@ -1,0 +1,115 @@
+"""What the simulated platform must do before its A/B tests are believed: minutes of simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+
+from emer.online.arms import NamedArm
+from emer.online.experiment import METRICS
+from emer.online.false_positives import false_positives
+from emer.online.power import measured_twin_power, twin_users_needed
+from emer.online.setting import Setting
+from emer.online.totals import Totals, walk_totals
+from emer.world.pxtr import PxtrStage
+from emer.world.responses import INTERACTIONS, OBJECTIVES
+from emer.world.visit import Asked
+from emer.world.walk import Walk
+
+pytestmark = pytest.mark.slow
+
+WORLD = {"list_fatigue": 0.12, "list_contrast": 0.15, "return_sensitivity": 0.5}
+
+
+@cache
+def small() -> Setting:
+    return Setting(users=3000, candidates=64, parameters=WORLD)
+
+
+@cache
+def served_by_the_formula() -> Totals:
+    return walk_totals(small().walk(), NamedArm("fusion_formula").score(small().world), 1)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A multi-task stage between its predictions (mix 0) and the truth (mix 1), on the log scale."""
+
+    stage: PxtrStage
+    mix: float
+
+    def predict(self, users, videos, truth, request):
+        predicted = self.stage.predict(users, videos, truth, request).astype(np.float64)
+        return np.exp((1 - self.mix) * np.log(predicted) + self.mix * np.log(truth)).astype(np.float32)
+
+
+def product(asked: Asked) -> np.ndarray:
+    """The fusion formula with exponent .7 for watch time."""
+    exponent = np.where(np.array(OBJECTIVES) == "pvtr", 0.7, 1.0)
+    return (np.log(np.maximum(asked.pxtr, 1e-12, dtype=np.float64)) * exponent).sum(axis=-1).astype(np.float32)
+
+
+def test_a_test_of_nothing_rejects_in_one_of_twenty() -> None:
+    totals = served_by_the_formula()
+    metrics = {name: totals.per_user(column) for name, (column, _) in METRICS.items()}
+    metrics |= {f"{name}, expected": totals.per_user(e) for name, (_, e) in METRICS.items() if e is not None}
+    metrics["active"] = totals.per_user("active")
+    metrics["Like per VideoView"] = (totals.per_user("like"), totals.per_user("video_views"))  # type: ignore[assignment]
+    for name, found in false_positives(totals.users, metrics, seed=20261126, splits=5000).items():
+        assert found.low <= found.rate <= found.high, (name, found)
+
+
+def test_the_more_the_pxtrs_know_the_better_it_is_for_everyone() -> None:
+    place, sums = small(), []
+    for mix in (0.0, 0.5, 1.0):
+        walk = Walk(place.world, Oracle(place.stage, mix), candidates=64, slate=8, users=np.arange(1500), block=64)  # type: ignore[arg-type]
+        sums.append(walk_totals(walk, product, 1))
+    for name in ("stay_time", *(f"expected_{i}" for i in INTERACTIONS)):
+        for before, after in zip(sums, sums[1:], strict=False):
+            gain = after.per_user(name) - before.per_user(name)
+            assert gain.mean() > -2 * gain.std() / gain.size**0.5, name
+        assert sums[-1].values[name].sum() > sums[0].values[name].sum(), name
+
+
+def test_new_users_follow_twice_as_often() -> None:
+    totals, level = served_by_the_formula(), small().world.activity
+    rate = {
+        who: totals.per_user("expected_follow")[level == who].sum() / totals.per_user("video_views")[level == who].sum()
+        for who in (0, 4)
+    }
+    assert 1.5 <= rate[0] / rate[4] <= 3.5
+
+
+def test_half_a_per_cent_of_stay_time_is_seen_with_three_thousand_twins() -> None:
+    """Between near-identical rankers: the formula, and the same with a tenth more of pltr."""
+    place = small()
+
+    def nearly(asked: Asked) -> np.ndarray:
+        logs = np.log(np.maximum(asked.pxtr, 1e-12, dtype=np.float64))
+        return (logs.sum(axis=-1) + 0.1 * logs[..., OBJECTIVES.index("pltr")]).astype(np.float32)
+
+    base = served_by_the_formula().per_user("stay_time")
+    changed = walk_totals(place.walk(), nearly, 1).per_user("stay_time")
+    assert twin_users_needed(changed, base, percent=0.5, power=0.8) <= 3000
+    assert measured_twin_power(changed, base, 2999, percent=0.5, draws=500) >= 0.8
+
+
+def test_explored_slots_are_a_sample_of_all_candidates() -> None:
+    place = Setting(users=1500, candidates=32, videos=4000, parameters={**WORLD, "explore": 0.05})
+    slots = explored = 0
+    sampled, everyone = [], []
+    for visit in place.walk().through_day(0, NamedArm("fusion_formula").score(place.world)):
+        log = visit.log()
+        first = visit.seen.exposed[:, 0]
+        slots += int(visit.seen.exposed.sum())
+        explored += int(log.explored.sum())
+        in_first = np.take_along_axis(log.explored, visit.shown, axis=1)[:, 0] & first
+        sampled.append(np.take_along_axis(log.pxtr[..., 0], visit.shown, axis=1)[in_first, 0])
+        everyone.append(log.pxtr[..., 0].mean(axis=1))
+    error = (0.05 * 0.95 / slots) ** 0.5
+    assert abs(explored / slots - 0.05) < 4 * error
+    values = np.concatenate(sampled)
+    assert abs(values.mean() - np.concatenate(everyone).mean()) < 4 * values.std() / values.size**0.5
