@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_the_more_the_pxtrs_know_the_better_it_is_for_everyone() -> None:
         walk = Walk(place.world, Oracle(place.stage, mix), candidates=64, slate=8, users=np.arange(1500), block=64)  # type: ignore[arg-type]
         sums.append(walk_totals(walk, product, 1))
     for name in ("stay_time", *(f"expected_{i}" for i in INTERACTIONS)):
-        for before, after in zip(sums, sums[1:], strict=False):
+        for before, after in pairwise(sums):
             gain = after.per_user(name) - before.per_user(name)
             assert gain.mean() > -2 * gain.std() / gain.size**0.5, name
         assert sums[-1].values[name].sum() > sums[0].values[name].sum(), name
@@ -80,7 +81,7 @@ def test_new_users_follow_twice_as_often() -> None:
         who: totals.per_user("expected_follow")[level == who].sum() / totals.per_user("video_views")[level == who].sum()
         for who in (0, 4)
     }
-    assert 1.5 <= rate[0] / rate[4] <= 3.5
+    assert 1.8 <= rate[0] / rate[4] <= 3.0
 
 
 def test_half_a_per_cent_of_stay_time_is_seen_with_three_thousand_twins() -> None:
