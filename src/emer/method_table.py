@@ -149,7 +149,11 @@ def as_markdown(rows: Sequence[Row], runs: Sequence[Run], reference: str) -> str
     if not any(row.differences for row in rows):
         lines += ["", f"No difference from {reference}: no other method has a seed in common with it here."]
         return "\n".join(lines) + "\n"
-    lines += ["", f"Difference from {reference}, 95 % interval, p-value; bold where the interval leaves out 0:", ""]
+    heading = (
+        f"Difference from {reference}, 95 % interval, p-value; bold where the interval leaves out 0. The p-values "
+    )
+    heading += "are not corrected for the number of rows: of twenty equal methods, one will look different."
+    lines += ["", heading, ""]
     lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         if row.differences:
