@@ -105,6 +105,8 @@ def shell_commands(document: Path) -> Iterator[list[str]]:
     for language, block in _FENCE.findall(text_of(document)):
         if language in ("sh", "bash"):
             words = (shlex.split(line, comments=True) for line in block.splitlines())
+            # A variable before the command sets its environment alone.
+            words = (list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, line)) for line in words)
             yield from filter(None, words)
 
 
