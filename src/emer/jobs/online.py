@@ -70,7 +70,7 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
     """
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
-    own = {key: value for key, value in content.items() if key not in ("paths", "folder", "num_threads", "hydra")}
+    own = {str(key): value for key, value in content.items() if key not in ("paths", "folder", "num_threads", "hydra")}
     path = folder / "config.yaml"
     if path.is_file():
         before = OmegaConf.to_container(OmegaConf.load(path))

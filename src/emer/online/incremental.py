@@ -72,7 +72,7 @@ class IncrementalTrainer:
         if not bool(output.loss.isfinite()):
             raise EmerError("online training has diverged: the loss is no number; lower method.optimizer.lr")
         self.optimizer.zero_grad()
-        output.loss.backward()  # type: ignore[no-untyped-call]
+        output.loss.backward()
         if self.clip is not None:
             nn.utils.clip_grad_norm_(module.parameters(), self.clip)
         self.optimizer.step()
