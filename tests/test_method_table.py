@@ -142,6 +142,37 @@ def test_runs_of_different_settings_are_not_averaged(sweep: Path) -> None:
         write_method_table(folders(sweep), sweep)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("per_request.parquet", b"no parquet", "cannot be read, ArrowInvalid"),
+        ("config.yaml", b"", "cannot be read"),
+        ("metrics.json", b"{}", "metrics.json has no test/label_gauc/mean"),
+        ("timing.json", b"[]", "cannot be read"),
+    ],
+)
+def test_a_damaged_run_does_not_cost_the_others_their_table(sweep: Path, file: str, content: bytes, why: str) -> None:
+    path = run_folder(sweep, "intel", 1, 0.3)
+    (path / file).write_bytes(content)
+    text = write_method_table(folders(sweep), sweep)
+    assert "| borda | 3 |" in text and "| intel" not in text
+    [line] = [line for line in text.splitlines() if line.startswith("- intel_simulated_1: ")]
+    assert why in line
+
+
+def test_methods_on_other_requests_or_floors_are_not_compared(sweep: Path) -> None:
+    path = run_folder(sweep, "intel", 1, 0.3)
+    config = OmegaConf.load(path / "config.yaml")
+    write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge(config, {"loader": {"iput_floor": 3.0}})))
+    with pytest.raises(EmerError, match=r"differ in loader\.iput_floor \(None and 3\.0\)"):
+        write_method_table(folders(sweep), sweep)
+    write_text(path / "config.yaml", OmegaConf.to_yaml(config))
+    columns = pq.read_table(path / "per_request.parquet")
+    pq.write_table(columns.slice(1), path / "per_request.parquet")
+    with pytest.raises(EmerError, match="on simulated were evaluated on different requests"):
+        write_method_table(folders(sweep), sweep, reference="nothing")
+
+
 def test_differences_that_are_clear_are_bold(sweep: Path) -> None:
     text = write_method_table(folders(sweep), sweep)
     [row] = [line for line in text.splitlines() if line.startswith("| borda") and "(p " in line]

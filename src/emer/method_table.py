@@ -62,23 +62,33 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
             why = status.get("error") or status.get("status", "no status.json")
             missing.append(f"{path.name}: {why}")
             continue
-        cfg, timing = folder.load_config(), folder.read("timing.json")
-        metrics = {name.removeprefix("test/"): value for name, value in folder.read("metrics.json").items()}
-        columns = pq.read_table(path / "per_request.parquet")
-        runs.append(
-            Run(
-                folder=path.name,
-                label=method_label(cfg.method),
-                data=str(cfg.data.name),
-                seed=int(cfg.seed),
-                identity=str(cfg.run.identity),
-                settings=settings_of(cfg),
-                metrics=metrics,
-                costs={name: timing.get(name) for name in COSTS},
-                per_request={name: columns[name].to_numpy() for name in columns.column_names},
-            )
-        )
+        try:
+            runs.append(_read_run(folder))
+        except (
+            Exception
+        ) as error:  # a damaged file can raise anything, and one run must not cost the others their table
+            missing.append(f"{path.name}: cannot be read, {type(error).__name__}: {str(error).splitlines()[0]}")
     return runs, missing
+
+
+def _read_run(folder: RunFolder) -> Run:
+    cfg, timing = folder.load_config(), folder.read("timing.json")
+    metrics = {name.removeprefix("test/"): value for name, value in folder.read("metrics.json").items()}
+    lacking = [name for name in (*METRICS, POOLED) if name not in metrics]
+    if lacking:
+        raise EmerError(f"metrics.json has no test/{lacking[0]}")
+    columns = pq.read_table(folder.path / "per_request.parquet")
+    return Run(
+        folder=folder.path.name,
+        label=method_label(cfg.method),
+        data=str(cfg.data.name),
+        seed=int(cfg.seed),
+        identity=str(cfg.run.identity),
+        settings=settings_of(cfg),
+        metrics=metrics,
+        costs={name: timing.get(name) for name in COSTS},
+        per_request={name: columns[name].to_numpy() for name in columns.column_names},
+    )
 
 
 def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
@@ -89,8 +99,10 @@ def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
         reference: label of the method that the others are compared with, on the seeds that both have.
 
     Raises:
-        EmerError: a method has two runs with one seed, or runs of different settings.
+        EmerError: a method has two runs with one seed, or runs of different settings; or the methods were evaluated on
+            different requests, or with different ``loader.iput_floor``.
     """
+    _check_comparable(runs)
     by_label = _by_label(runs)
     against = by_label.get(reference, {})
     rows = []
@@ -109,6 +121,19 @@ def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
         costs = {name: _mean(run.costs.get(name) for run in members) for name in COSTS}
         rows.append(Row(label, tuple(sorted(seeds)), values, differences, costs))
     return sorted(rows, key=lambda row: -_or_least(row.values[METRICS[0]].estimate))
+
+
+def _check_comparable(runs: Sequence[Run]) -> None:
+    first, key = runs[0], "loader.iput_floor"
+    for run in runs:
+        who = f"{first.folder} and {run.folder} on {run.data}"
+        if not np.array_equal(run.per_request["request_id"], first.per_request["request_id"]):
+            raise EmerError(f"{who} were evaluated on different requests; compare runs on the same test requests")
+        if run.settings.get(key) != first.settings.get(key):
+            raise EmerError(
+                f"{who} differ in {key} ({first.settings.get(key)} and {run.settings.get(key)}), which IPUT GAUC "
+                "depends on; evaluate all with one"
+            )
 
 
 def _by_label(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:

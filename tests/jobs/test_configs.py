@@ -145,7 +145,7 @@ def test_an_ablation_turns_its_switch_and_nothing_else(method: str, name: str) -
 
 def test_emers_table_lists_its_ablations() -> None:
     assert set(ablations_of("emer")) == set(ABLATIONS)
-    assert ablations_of("fusion_formula") == []
+    assert ablations_of("fusion_formula") == ["full"]
 
 
 OBJECTIVES = sorted(p.stem for p in (CONF / "objective").glob("*.yaml"))
@@ -282,7 +282,7 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
         ),
         (
             ["method=fusion_formula", "+ablation=no_post"],
-            "method fusion_formula has no ablation no_post; it has: none",
+            "method fusion_formula has no ablation no_post; it has: full",
         ),
         (
             ["method=emer", "objective=umre", "+ablation=no_post"],
@@ -295,6 +295,7 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
         (["method.model.use_pxtr=maybe"], "method.model.use_pxtr=maybe: the value is not a valid bool"),
         (["loader.shuffle=3.5"], "loader.shuffle=3.5: the value is not a valid bool"),
         (["+ablation=no_post,no_prior"], "write '+ablation=[no_post,no_prior]' for all in one run, or add -m"),
+        (["method=fusion_formula", "+ablation=full", "seeed=1"], "the config has no key seeed; did you mean seed"),
         (["-m"], "-m and --cfg do not go together"),
         (["method.optimizer.lrr=3"], "did you mean method.optimizer.lr"),
         (["ablation=no_post"], "ablation is added, not replaced: write +ablation="),

@@ -51,4 +51,8 @@ def test_a_job_is_no_sweep_of_its_own() -> None:
     message = r"hydra\.sweeper\.jobs: seed=1,2 in 'method=emer seed=1,2' has several values; write a job for each"
     with pytest.raises(EmerError, match=message):
         split(["method=emer seed=1,2"])
+    with pytest.raises(EmerError, match="'method=emer method=linear' sets method twice"):
+        split(["method=emer method=linear"])
+    with pytest.raises(EmerError, match="has an empty job"):
+        split(["method=emer", ""])
     assert split(["method=emer tags=[a,b]"]) == [[["method=emer", "tags=[a,b]"]]]

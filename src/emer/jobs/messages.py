@@ -109,7 +109,8 @@ def _choices(arguments: Sequence[str], group: str) -> list[str]:
     found: list[str] = []
     for override in OverridesParser.create().parse_overrides([a for a in arguments if "=" in a]):
         if override.key_or_group == group:
-            found += re.findall(r"[\w/]+", str(override.get_value_string()))
+            values = re.sub(r"^\w+\((.*)\)$", r"\1", str(override.get_value_string()))  # choice(a,b)
+            found += re.findall(r"[\w/]+", values)
     return found
 
 
@@ -126,8 +127,7 @@ def ablations_of(method: str, objective: str | None = None) -> list[str]:
     if objective and (config_dir() / "objective" / f"{objective}.yaml").is_file():
         switches |= _objective_switches(objective)
     files = {p.stem for p in (config_dir() / "ablation").glob("*.yaml")}
-    names = [name for name, what in switches.items() if what and name in files]
-    return ["full", *names] if names else []
+    return ["full", *(name for name, what in switches.items() if what and name in files)]
 
 
 def _objective_switches(name: str) -> dict[str, str | None]:
@@ -155,7 +155,7 @@ def _refused_ablation(arguments: Sequence[str]) -> str | None:
             has = ablations_of(method, objective)
             lacking = [name for name in asked if name not in has]
             if lacking:
-                listed = ", ".join(has) if has else "none"
+                listed = ", ".join(has)
                 with_objective = f" with objective {objective}" if objective else ""
                 return f"method {method}{with_objective} has no ablation {', '.join(lacking)}; it has: {listed}"
     return None

@@ -31,6 +31,8 @@ class JobsSweeper(BasicSweeper):
         if not jobs:
             raise EmerError("hydra.sweeper.jobs is empty; give at least one list of overrides, such as 'method=emer'")
         self.jobs = [str(job).split() for job in jobs]
+        if not all(self.jobs):
+            raise EmerError("hydra.sweeper.jobs has an empty job; give each its overrides, such as 'method=emer'")
 
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None
@@ -50,6 +52,10 @@ class JobsSweeper(BasicSweeper):
                     f"hydra.sweeper.jobs: {several.input_line} in '{' '.join(job)}' has several values; "
                     "write a job for each"
                 )
+            keys = [override.key_or_group for override in own]
+            again = sorted({key for key in keys if keys.count(key) > 1})
+            if again:
+                raise EmerError(f"hydra.sweeper.jobs: '{' '.join(job)}' sets {', '.join(again)} twice; leave one out")
             twice = sorted(given & {override.key_or_group for override in own})
             if twice:
                 raise EmerError(
