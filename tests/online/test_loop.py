@@ -14,6 +14,7 @@ from tests.methods.conftest import method_config
 from emer.config_files import config_dir
 from emer.data.parquet import read_requests
 from emer.data.simulated import simulated_schema
+from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.instantiation import instantiate
 from emer.jobs.app import register
@@ -152,6 +153,15 @@ def test_the_gate_by_hand(finished) -> None:
     assert judge(perfect, backwards, table, 0.0).passed
     assert judge(backwards, perfect, table, 1.0).passed
     assert judge(backwards, perfect, table.select(np.arange(0)), 0.0).passed
+
+
+def test_the_gate_leaves_out_labels_that_hardly_any_request_tells_of(finished) -> None:
+    table = RequestTable.concat(list(tables(finished).values()))
+    rare = table.label[:, -1].sum()
+    assert 0 < rare < 30
+    by_click = mean_label_gauc(lambda b: b.label[..., 0], table)
+    against_the_rare = mean_label_gauc(lambda b: b.label[..., 0] - 2 * b.label[..., -1], table)
+    assert against_the_rare == pytest.approx(by_click, abs=0.02)
 
 
 def test_held_out_requests_are_not_learnt_from(tmp_path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from emer.data.table import RequestTable
 from emer.metrics.concordance import concordance_auc
+from emer.metrics.summary import enough_requests
 from emer.requests import RequestBatch
 
 Network = Callable[[RequestBatch], Tensor]
@@ -44,7 +45,10 @@ def judge(candidate: Network, serving: Network, table: RequestTable, tolerance: 
 
 @torch.inference_mode()
 def mean_label_gauc(network: Network, table: RequestTable) -> float:
-    """Mean over the feedback labels of their GAUC, in which requests weigh by their exposed candidates."""
+    """Mean over the feedback labels of their GAUC, in which requests weigh by their exposed candidates.
+
+    Labels that too few requests tell of are left out, as in ``label_gauc/mean``: a handful of follows would decide it.
+    """
     values, weights = [], []
     for first in range(0, len(table), _BATCH):
         batch = table.batch(np.arange(first, min(first + _BATCH, len(table))))
@@ -56,4 +60,5 @@ def mean_label_gauc(network: Network, table: RequestTable) -> float:
     there = ~value.isnan()
     total = (weight * there).sum(dim=0)
     gauc = (weight * value.nan_to_num()).sum(dim=0) / total
-    return float(gauc[total > 0].mean())
+    told = there.sum(dim=0)
+    return float(gauc[(told >= enough_requests(told.tolist())) & (total > 0)].mean())
