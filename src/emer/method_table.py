@@ -64,10 +64,10 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
             continue
         try:
             runs.append(_read_run(folder))
-        except (
-            Exception
-        ) as error:  # a damaged file can raise anything, and one run must not cost the others their table
-            missing.append(f"{path.name}: cannot be read, {type(error).__name__}: {str(error).splitlines()[0]}")
+        except Exception as error:
+            # A damaged file can raise anything, and one run must not cost the others their table.
+            first = (str(error).splitlines() or [""])[0]
+            missing.append(f"{path.name}: cannot be read, {type(error).__name__}: {first}")
     return runs, missing
 
 

@@ -103,7 +103,9 @@ class RequestBatch:
 
     def exposed_only(self) -> Self:
         """The same requests without the candidates that were not exposed, the others in their order. Rank gaps stay
-        those among all candidates."""
+        those among all candidates. The batch itself where nothing is left out."""
+        if self.exposed.equal(self.mask):
+            return self
         width = int(self.exposed.sum(dim=1).max().clamp(min=1))
         place = torch.argsort(~self.exposed, dim=1, stable=True)[:, :width]
         kept: dict[str, Any] = {}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +11,12 @@ import pyarrow.parquet as pq
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emer.data.simulated import simulated_schema
 from emer.errors import EmerError
 from emer.files import atomic_path, write_json, write_text
 from emer.instantiation import instantiate
+from emer.jobs.simulation import check_users, counting, new_folder
 from emer.jobs.train import best_checkpoint, readable
 from emer.labels import method_label
 from emer.online.arms import NamedArm, network_score
@@ -62,16 +58,6 @@ class RunArm:
         return network_score(world, module.eval())
 
 
-@dataclass(frozen=True)
-class FormulaArm:
-    """A :class:`emer.online.arms.NamedArm`, ready to be loaded."""
-
-    name: str
-
-    def __call__(self, world: World) -> Score:
-        return NamedArm(self.name).score(world)
-
-
 def ab_test(cfg: DictConfig) -> None:
     """Run the test, write its folder, print its table.
 
@@ -80,24 +66,20 @@ def ab_test(cfg: DictConfig) -> None:
     """
     setting: Setting = instantiate(cfg.world)
     arms = arms_of(list(cfg.arms))
-    if not 1 <= cfg.users <= setting.users:
-        raise EmerError(f"users is {cfg.users}; world={setting.name} has 1 to {setting.users} (world.users)")
+    check_users(cfg.users, setting)
     for key, least in (("days", 1), ("before", 0), ("processes", 1), ("num_threads", 1)):
         if cfg[key] < least:
             raise EmerError(f"{key} is {cfg[key]}; it must be at least {least}")
     segments = _segments(cfg, setting)
+    target = new_folder(cfg, f"{cfg.name}_{setting.name}")
     console = Console()
-    with _progress(cfg.users * (cfg.before + cfg.days * len(arms))) as progress:
+    with counting("Simulated user-days", cfg.users * (cfg.before + cfg.days * len(arms))) as progress:
         simulated = simulate(
             setting, arms, cfg.users, cfg.days,
             before=cfg.before, processes=cfg.processes, threads=cfg.num_threads, progress=progress,
         )  # fmt: skip
     base = next(iter(arms))
     found = effects(simulated.totals, base, before=simulated.before, name=str(cfg.name), segments=segments)
-    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    target = Path(cfg.folder or Path(cfg.paths.output_dir) / "ab_test" / f"{stamp}_{cfg.name}_{setting.name}")
-    if target.exists():
-        raise EmerError(f"folder: {target} exists already; choose another")
     with atomic_path(target) as temporary:
         temporary.mkdir(parents=True)
         _write(temporary, cfg, found, simulated, base)
@@ -119,8 +101,7 @@ def arms_of(names: list[str]) -> dict[str, LoadArm]:
             label = label if label not in arms else path.name
             arm: LoadArm = RunArm(path)
         else:
-            NamedArm(name)
-            label, arm = name, FormulaArm(name)
+            label, arm = name, NamedArm(name).score
         if label in arms:
             raise EmerError(f"arms: {name} is given twice")
         arms[label] = arm
@@ -143,7 +124,7 @@ def _write(folder: Path, cfg: DictConfig, found: list[Effect], simulated: Simula
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(folder / "effects.csv", as_csv(found))
     write_text(folder / "effects.md", as_markdown(found, base))
-    write_json(folder / "effects.json", json.loads(json.dumps([vars_of(effect) for effect in found])))
+    write_json(folder / "effects.json", [vars_of(effect) for effect in found])
     parts = [_columns(arm, totals) for arm, totals in simulated.totals.items()]
     with atomic_path(folder / "user_days.parquet") as temporary:
         pq.write_table(pa.concat_tables(parts), temporary, compression="zstd")
@@ -161,12 +142,3 @@ def _columns(arm: str, totals: Totals) -> pa.Table:
     columns = {"arm": np.full(users * days, arm), "user_id": np.repeat(totals.users, days)}
     columns |= {"day": np.tile(np.arange(days), users)}
     return pa.table(columns | {name: value.reshape(-1) for name, value in totals.values.items()})
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Simulated user-days", total=total)
-        yield lambda users: bar.advance(task, users)

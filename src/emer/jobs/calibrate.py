@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import Path
-
 import numpy as np
 import yaml
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import Progress
 
 from emer.errors import EmerError
 from emer.files import atomic_path, write_json, write_text
 from emer.instantiation import instantiate
-from emer.online.calibration import as_rows, measure
+from emer.jobs.simulation import check_users, counting, new_folder
+from emer.online.calibration import as_rows
 from emer.online.calibration import calibrate as fit
 from emer.online.card import as_markdown, simulation_card
 from emer.online.setting import Setting
@@ -27,24 +24,15 @@ def calibrate(cfg: DictConfig) -> None:
         EmerError: a number is out of range.
     """
     setting: Setting = instantiate(cfg.world)
-    if not 1 <= cfg.users <= setting.users:
-        raise EmerError(f"users is {cfg.users}; world={setting.name} has 1 to {setting.users} (world.users)")
+    check_users(cfg.users, setting)
     if cfg.rounds < 0:
         raise EmerError(f"rounds is {cfg.rounds}; it must not be negative")
-    users, console = np.arange(cfg.users), Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Corrections", total=cfg.rounds)
-        if cfg.rounds:
-            setting, found = fit(
-                setting, users, rounds=cfg.rounds, slopes=cfg.slopes, progress=lambda _: bar.advance(task)
-            )
-        else:
-            found = measure(setting, users)
+    target = new_folder(cfg, setting.name)
+    users = np.arange(cfg.users)
+    with counting("Corrections", cfg.rounds) as done:
+        # Without a correction, the measurement alone.
+        setting, found = fit(setting, users, rounds=cfg.rounds, slopes=cfg.slopes, progress=lambda _: done(1))
     card = simulation_card(setting, found, users)
-    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    target = Path(cfg.folder or Path(cfg.paths.output_dir) / "calibrate" / f"{stamp}_{setting.name}")
-    if target.exists():
-        raise EmerError(f"folder: {target} exists already; choose another")
     with atomic_path(target) as temporary:
         temporary.mkdir(parents=True)
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in setting.parameters.items()}

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emer.data.simulated import simulated_schema
 from emer.errors import EmerError
 from emer.files import write_text
 from emer.instantiation import instantiate
 from emer.jobs.prepare import set_threads
+from emer.jobs.simulation import counting, result_folder
 from emer.labels import method_label
 from emer.online.curves import draw_loop
 from emer.online.experiment import effects
@@ -36,19 +35,15 @@ def online(cfg: DictConfig) -> None:
     setting: Setting = instantiate(cfg.world)
     settings: LoopSettings = instantiate(cfg.loop)
     label = method_label(cfg.method)
-    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    folder = Path(cfg.folder or Path(cfg.paths.output_dir) / "online" / f"{stamp}_{label}_{setting.name}")
+    folder = result_folder(cfg, f"{label}_{setting.name}")
     _claim(folder, cfg)
     torch.manual_seed(int(cfg.seed))
     module = instantiate(cfg.method.module, schema=simulated_schema(), top_k=int(cfg.metrics.top_k))
     loop = ClosedLoop(
         setting, IncrementalTrainer(module, batch_size=cfg.batch_size, clip=cfg.gradient_clip), settings, folder
     )
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Simulated hours", total=settings.hours)
-        loop.run(lambda hours: bar.advance(task, hours))
+    with counting("Simulated hours", settings.hours) as done:
+        loop.run(done)
     totals = loop.totals()
     totals = {FORMULA: totals[FORMULA], label: totals["model"]}
     found = [effect for effect in effects(totals, FORMULA, lifetimes=False) if effect.design == "twin"]

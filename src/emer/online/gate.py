@@ -13,6 +13,7 @@ from emer.data.table import RequestTable
 from emer.metrics.concordance import concordance_auc
 from emer.metrics.summary import enough_requests
 from emer.requests import RequestBatch
+from emer.training.ippo_windows import weighted_gauc
 
 Network = Callable[[RequestBatch], Tensor]
 
@@ -56,9 +57,7 @@ def mean_label_gauc(network: Network, table: RequestTable) -> float:
         weights.append(batch.exposed.sum(dim=1))
     if not values:
         return float("nan")
-    value, weight = torch.cat(values).double(), torch.cat(weights).double().unsqueeze(1)
-    there = ~value.isnan()
-    total = (weight * there).sum(dim=0)
-    gauc = (weight * value.nan_to_num()).sum(dim=0) / total
-    told = there.sum(dim=0)
-    return float(gauc[(told >= enough_requests(told.tolist())) & (total > 0)].mean())
+    value, weight = torch.cat(values).double().numpy(), torch.cat(weights).double().numpy()
+    told = (~np.isnan(value)).sum(axis=0)
+    enough = told >= enough_requests(told.tolist())
+    return float(weighted_gauc(value[:, enough], weight).mean()) if enough.any() else float("nan")

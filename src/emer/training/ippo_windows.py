@@ -115,14 +115,14 @@ def window_gaucs(
     first, second, pxtr = (values[name] for name in ("reference", "base", "pxtr"))
     R, K, M = pxtr.shape
     return WindowGaucs(
-        _gauc(first, weight),
-        _gauc(second, weight),
+        weighted_gauc(first, weight),
+        weighted_gauc(second, weight),
         paired_standard_error(first, second, weight, values["user"], samples=samples, seed=seed),
-        _gauc(pxtr.reshape(R, K * M), weight).reshape(K, M).max(axis=0),
+        weighted_gauc(pxtr.reshape(R, K * M), weight).reshape(K, M).max(axis=0),
     )
 
 
-def _gauc(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def weighted_gauc(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(C,) weighted means of ``values`` (R, C) over the requests that have one; NaN if none has."""
     there = ~np.isnan(values)
     total = weight @ there

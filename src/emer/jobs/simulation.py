@@ -1,0 +1,51 @@
+"""What the jobs of the simulated platform share: how many users, where results go, and a bar meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from emer.errors import EmerError
+from emer.online.setting import Setting
+
+
+def check_users(users: int, setting: Setting) -> None:
+    """Raises:
+    EmerError: the world does not have as many users, or there are none.
+    """
+    if not 1 <= users <= setting.users:
+        raise EmerError(f"users is {users}; world={setting.name} has 1 to {setting.users} (world.users)")
+
+
+def result_folder(cfg: DictConfig, name: str) -> Path:
+    """``cfg.folder``, or a new one below the outputs of the job ``cfg.task_name``."""
+    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    return Path(cfg.folder or Path(cfg.paths.output_dir) / cfg.task_name / f"{stamp}_{name}")
+
+
+def new_folder(cfg: DictConfig, name: str) -> Path:
+    """A :func:`result_folder` that does not exist yet.
+
+    Raises:
+        EmerError: it does.
+    """
+    folder = result_folder(cfg, name)
+    if folder.exists():
+        raise EmerError(f"folder: {folder} exists already; choose another")
+    return folder
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; yields what moves it on."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
