@@ -76,6 +76,14 @@ class World:
         """(V,) log(duration / median duration)."""
         return np.log(self.duration / self.parameters.duration_median)
 
+    @cached_property
+    def favourite_category(self) -> Ints:
+        """(U,) the category that most of a user's topic candidates are of."""
+        share = np.diff(self.topic_quota, axis=1, prepend=0.0)
+        of_category = np.arange(share.shape[1]) % self.parameters.categories
+        by_category = [share[:, of_category == c].sum(axis=1) for c in range(self.parameters.categories)]
+        return np.stack(by_category).argmax(axis=0)
+
 
 def build_world(seed: int, users: int, videos: int, parameters: WorldParameters) -> World:
     """Draw a world. Every user and video is a function of the seed and its own id alone, but for one scale
