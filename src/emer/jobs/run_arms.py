@@ -47,8 +47,8 @@ class RunArm:
         return network_score(world, module.eval())
 
 
-def arms_of(names: list[str]) -> dict[str, LoadArm]:
-    """Label -> loader, in the order given.
+def arms_of(names: list[str], least: int = 2) -> dict[str, LoadArm]:
+    """Label -> loader, in the order given; ``least`` of them must be there.
 
     Raises:
         EmerError: an arm is unknown, or two are the same.
@@ -65,6 +65,8 @@ def arms_of(names: list[str]) -> dict[str, LoadArm]:
         if label in arms:
             raise EmerError(f"arms: {name} is given twice")
         arms[label] = arm
-    if len(arms) < 2:
-        raise EmerError(f"arms is [{', '.join(arms)}]; a test needs a base and at least one more arm")
+    if len(arms) < least:
+        raise EmerError(
+            f"arms is [{', '.join(arms)}]; a test needs a base" + (" and at least one more arm" if least > 1 else "")
+        )
     return arms

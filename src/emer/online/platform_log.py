@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from emer.data.simulated import logged_requests
 from emer.errors import EmerError
 from emer.online.arms import NamedArm
 from emer.online.setting import Setting
+from emer.requests import Feedback, Satisfaction, Schema
+from emer.world.responses import FEEDBACK, INTERACTIONS
 from emer.world.visit import Served
 
 _VERSION = 1
@@ -36,6 +38,7 @@ class PlatformLog:
         users: who leaves the log; fewer make a longer calendar (about 5.5 requests per user and day).
         served_by: name of the arm that serves, as in :class:`emer.online.arms.NamedArm`.
         train_requests, validation_requests, test_requests: sizes of the splits, in this order of time.
+        positive: feedback that counts towards satisfaction, of which EMER's posterior pairs are made.
 
     Raises:
         EmerError: a number is out of range, or there is no such arm.
@@ -47,8 +50,11 @@ class PlatformLog:
     train_requests: int = 5_000
     validation_requests: int = 1_000
     test_requests: int = 3_000
+    positive: Sequence[str] = ("long_view", *INTERACTIONS)
 
     def __post_init__(self) -> None:
+        if unknown := sorted(set(self.positive) - set(FEEDBACK)):
+            raise EmerError(f"data.source.positive has {', '.join(unknown)}; there are {', '.join(FEEDBACK)}")
         for name in ("users", "train_requests", "validation_requests", "test_requests"):
             if getattr(self, name) < 1:
                 raise EmerError(f"data.source.{name} is {getattr(self, name)}; it must be at least 1")
@@ -73,10 +79,15 @@ class PlatformLog:
             for split, (start, stop) in zip(SPLITS, pairwise(edges.tolist()), strict=True):
                 path = root / split / "part-0.parquet"
                 path.parent.mkdir(parents=True)
-                write_requests(logged_requests(self.setting.world, served.take(slice(start, stop)), start), path)
+                table = logged_requests(self.setting.world, served.take(slice(start, stop)), start)
+                write_requests(replace(table, schema=self._schema(table.schema)), path)
 
         key = config_hash([_VERSION, asdict(self), asdict(self.setting.world.parameters)])
         return build_once(Path(cache_dir) / f"platform-{key}", [f"{s}/part-0.parquet" for s in SPLITS], build)
+
+    def _schema(self, schema: Schema) -> Schema:
+        marks = [Satisfaction.POSITIVE if f.name in self.positive else Satisfaction.IGNORED for f in schema.feedback]
+        return replace(schema, feedback=tuple(Feedback(f.name, m) for f, m in zip(schema.feedback, marks, strict=True)))
 
     def _enough(self) -> list[Served]:
         """Whole days until there are enough requests."""
