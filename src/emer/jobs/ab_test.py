@@ -68,7 +68,7 @@ def to_wandb(cfg: DictConfig, folder: Path, found: list[Effect]) -> None:
         if name != "wandb" or node is None:
             raise EmerError(f"logger has {name}; an A/B test logs to wandb, or with logger=none to none")
         logger: WandbLogger = instantiate(
-            node, run_dir=str(folder), name=folder.name, group=None, tags=[cfg.task_name, str(cfg.world.name)],
+            node, run_dir=str(folder), name=folder.name, group=cfg.run.group, tags=[cfg.task_name, str(cfg.world.name)],
             config=OmegaConf.to_container(cfg),
         )  # fmt: skip
         rows = [plain(effect) for effect in found]
