@@ -58,12 +58,14 @@ def collect(
     parts: list[pl.DataFrame] = []
     day, left, last = FIRST_DAY, exposures, False
     while not last:
-        last = left <= 0
+        before = len(parts)
+        enough = left <= 0
         for visit in walk.through_day(day, lambda asked: fusion_score(asked.pxtr)):
             parts.append(_shown(visit, day))
-            if day > FIRST_DAY:
+            if parts[0]["day"][0] < day:
                 left -= parts[-1].height
                 progress(parts[-1].height)
+        last = enough and len(parts) > before  # of a few users, none may come on a day
         day += 1
     return InteractionLog(
         name=f"simulated platform, seed {world.seed}",
