@@ -36,9 +36,10 @@ def arms(folder: Path) -> list[Row]:
         world = OmegaConf.to_container(OmegaConf.load(path).world)
         own = {"stage": stage_of(world), "eta": world["parameters"]["eta"], "seed": world["seed"]}  # type: ignore[index, call-overload]
         for effect in json.loads((path.parent / "effects.json").read_text(encoding="utf-8")):
-            if (effect["design"], effect["segment"]) == ("twin", "all") and effect["metric"] in METRICS:
-                names = ("arm", "metric", "percent", "percent_low", "percent_high")
-                rows.append({**own, **{name: effect[name] for name in names}})
+            name = effect["metric"] + (", expected" if effect["kind"] == "expected" else "")
+            if (effect["design"], effect["segment"]) == ("twin", "all") and name in METRICS:
+                numbers = {key: effect[key] for key in ("percent", "percent_low", "percent_high")}
+                rows.append({**own, "arm": effect["arm"], "metric": name, **numbers})
     order = [row["stage"] for row in rows]
     return sorted(rows, key=lambda r: (order.index(r["stage"]), -r["eta"], r["arm"], r["seed"], r["metric"]))
 
