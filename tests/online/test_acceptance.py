@@ -20,8 +20,8 @@ from emer.online.power import measured_twin_power, twin_users_needed
 from emer.online.setting import Setting
 from emer.online.statistics import paired_difference
 from emer.online.totals import Totals, walk_totals
-from emer.world.pxtr import PxtrStage
 from emer.world.responses import INTERACTIONS, OBJECTIVES
+from emer.world.stage import MultiTaskStage
 from emer.world.visit import Asked
 from emer.world.walk import Walk
 
@@ -52,7 +52,7 @@ def served_by_the_formula() -> Totals:
 class Oracle:
     """A multi-task stage between its predictions (mix 0) and the truth (mix 1), on the log scale."""
 
-    stage: PxtrStage
+    stage: MultiTaskStage
     mix: float
 
     def predict(self, users, videos, truth, request):
@@ -80,7 +80,7 @@ def test_a_test_of_nothing_rejects_in_one_of_twenty() -> None:
 def test_the_more_the_pxtrs_know_the_better_it_is_for_everyone() -> None:
     place, sums = small(), []
     for mix in (0.0, 0.5, 1.0):
-        walk = Walk(place.world, Oracle(place.stage, mix), candidates=64, slate=8, users=np.arange(1500), block=64)  # type: ignore[arg-type]
+        walk = Walk(place.world, Oracle(place.multi_task, mix), candidates=64, slate=8, users=np.arange(1500), block=64)
         sums.append(walk_totals(walk, product, 1))
     for name in ("stay_time", *(f"expected_{i}" for i in INTERACTIONS)):
         for before, after in pairwise(sums):

@@ -12,6 +12,7 @@ from emer.world.hashing import Ints
 from emer.world.parameters import WorldParameters
 from emer.world.population import World, build_world
 from emer.world.pxtr import PxtrStage
+from emer.world.stage import MakesStage, MultiTaskStage
 from emer.world.walk import Walk
 
 
@@ -27,6 +28,7 @@ class Setting:
         candidates: C per request.
         slate: E, videos shown per request as far as the session's budget reaches.
         parameters: fields of :class:`emer.world.parameters.WorldParameters` that differ from its defaults.
+        stage: makes the multi-task stage; None for the parametric one, truth with errors.
 
     Raises:
         EmerError: a number is out of range, or ``parameters`` has an unknown field.
@@ -39,6 +41,7 @@ class Setting:
     candidates: int = 200
     slate: int = 8
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    stage: MakesStage | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("users", 1), ("slate", 1), ("candidates", self.slate), ("videos", 2 * self.candidates)):
@@ -56,10 +59,11 @@ class Setting:
         return build_world(self.seed, self.users, self.videos, replace(WorldParameters(), **values))
 
     @cached_property
-    def stage(self) -> PxtrStage:
-        """The multi-task stage, calibrated on what the fusion formula exposes."""
-        return PxtrStage.calibrated(self.world, self.candidates, self.slate)
+    def multi_task(self) -> MultiTaskStage:
+        """The multi-task stage; the parametric one is calibrated on what the fusion formula exposes."""
+        make = self.stage or PxtrStage.calibrated
+        return make(self.world, self.candidates, self.slate)
 
     def walk(self, users: Ints | None = None, block: int = 64) -> Walk:
         """Users before their first day."""
-        return Walk(self.world, self.stage, candidates=self.candidates, slate=self.slate, users=users, block=block)
+        return Walk(self.world, self.multi_task, candidates=self.candidates, slate=self.slate, users=users, block=block)

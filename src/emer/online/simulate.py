@@ -63,6 +63,7 @@ def simulate(
     shares = [np.arange(first, min(first + _SHARE, users)) for first in range(0, users, _SHARE)]
     if processes == 1:
         return _join([_share(setting, arms, share, days, before, threads, progress) for share in shares])
+    _ = setting.multi_task  # what it takes to make it is done once, before the processes ask for it
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:

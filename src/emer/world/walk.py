@@ -11,8 +11,8 @@ from emer.world.candidates import draw_candidates
 from emer.world.exposure import choose_slate, watch_slate
 from emer.world.hashing import Floats, Ints, Stream, hash_keys, normals, uniform
 from emer.world.population import World
-from emer.world.pxtr import PxtrStage
 from emer.world.responses import affinity, affinity_in_list, expected_rates, potential_responses
+from emer.world.stage import MultiTaskStage
 from emer.world.visit import Asked, Served, Visit
 
 DAY_MS = 86_400_000
@@ -53,7 +53,7 @@ class Walk:
     def __init__(
         self,
         world: World,
-        stage: PxtrStage,
+        stage: MultiTaskStage,
         *,
         candidates: int,
         slate: int,
@@ -189,7 +189,7 @@ _STATE = (
 
 def walk_days(
     world: World,
-    stage: PxtrStage,
+    stage: MultiTaskStage,
     score: Callable[[np.ndarray], np.ndarray],
     *,
     candidates: int,
