@@ -78,7 +78,7 @@ def normals(state: Hash, count: int) -> Floats:
     Returns:
         (count, *state.shape): the variates of one hash are independent of each other.
     """
-    table = _normal_table()
+    table = normal_quantiles()
     out = np.empty((count, *state.shape))
     for first in range(0, count, 4):
         word = fold(state, first)
@@ -99,5 +99,6 @@ def _as_word(key: ArrayLike) -> Hash:
 
 
 @cache
-def _normal_table() -> Floats:
+def normal_quantiles() -> Floats:
+    """(65536,) the table that :func:`normals` reads from."""
     return ndtri((np.arange(65_536) + 0.5) / 65_536)

@@ -108,28 +108,34 @@ def expected_rates(world: World, users: Ints, videos: Ints, z: Floats) -> Floats
     p = world.parameters
     duration = world.duration[videos]
     engaged = expit(p.engaged_intercept + p.engaged_slope * z)[..., None]
-    watching = _moments(world, watch_log_mean(world, users, videos, z), p.watch_log_sd, duration)
-    skipping = _moments(world, np.full_like(duration, p.skip_log_mean), p.skip_log_sd, duration)
+    watching = watch_moments(world, watch_log_mean(world, users, videos, z), p.watch_log_sd, duration)
+    skipping = watch_moments(world, np.full_like(duration, p.skip_log_mean), p.skip_log_sd, duration)
     rates = engaged * watching + (1 - engaged) * skipping
     rates[..., 4:] = -np.expm1(-np.exp(interaction_log_rate(world, users, videos, z)) * rates[..., 4:])
     return rates
 
 
-def _moments(world: World, mean: Floats, sd: float, duration: Floats) -> Floats:
+def watch_moments(world: World, mean: Floats, sd: float, duration: Floats) -> Floats:
     """(..., 8) of W = min(lognormal, cap): P(click), E[W], P(long view), P(complete), E[min(W, T_k)]."""
-    log_duration = np.log(duration)
-    cap = np.log(longest_watch(duration))
     out = np.empty((*mean.shape, 8))
-    for column, log_seconds in (
-        (0, np.minimum(log_duration, np.log(VALID_PLAY))),
-        (2, np.minimum(log_duration, np.log(LONG_VIEW))),
-        (3, log_duration),
-    ):
-        out[..., column] = ndtr((mean - log_seconds) / sd)
-    out[..., 1] = _capped_mean(mean, sd, cap)
-    for column, seconds in enumerate(world.parameters.interaction_saturation, start=4):
-        out[..., column] = _capped_mean(mean, sd, np.minimum(cap, np.log(seconds)))
+    for column, log_seconds in enumerate(watch_thresholds(world, duration)):
+        if column in (0, 2, 3):
+            out[..., column] = ndtr((mean - log_seconds) / sd)
+        else:
+            out[..., column] = _capped_mean(mean, sd, log_seconds)
     return out
+
+
+def watch_thresholds(world: World, duration: Floats) -> list[Floats]:
+    """8 arrays of log seconds: what a probability of :func:`watch_moments` is to exceed, where a mean is capped."""
+    log_duration, cap = np.log(duration), np.log(longest_watch(duration))
+    return [
+        np.minimum(log_duration, np.log(VALID_PLAY)),
+        cap,
+        np.minimum(log_duration, np.log(LONG_VIEW)),
+        log_duration,
+        *(np.minimum(cap, np.log(seconds)) for seconds in world.parameters.interaction_saturation),
+    ]
 
 
 def _capped_mean(mean: Floats, sd: float, log_cap: Floats) -> Floats:
