@@ -136,9 +136,9 @@ class Platform(NamedTuple):
     def of(cls, world: World, stage: PxtrStage, candidates: int) -> Platform:
         """What the kernel reads of a world, a video's numbers side by side."""
         p = world.parameters
-        duration, level = np.unique(world.duration, return_inverse=True)
-        threshold = np.stack(watch_thresholds(world, duration))
-        skipping = watch_moments(world, np.full_like(duration, p.skip_log_mean), p.skip_log_sd, duration)
+        durations, level = world.duration_levels
+        threshold = watch_thresholds(world, durations)
+        skipping = watch_moments(np.full_like(durations, p.skip_log_mean), p.skip_log_sd, threshold)
         known = type(stage) is PxtrStage
         error = stage.video_error if known else np.zeros((world.videos, len(OBJECTIVES)))
         noise = p.pxtr_noise * np.array(p.pxtr_activity)[world.activity]

@@ -76,6 +76,12 @@ class World:
         """(V,) log(duration / median duration)."""
         return np.log(self.duration / self.parameters.duration_median)
 
+    @cached_property
+    def duration_levels(self) -> tuple[Floats, Ints]:
+        """(L,) seconds, ascending, and (V,) the level of each video: what depends on duration alone is computed once."""
+        durations, level = np.unique(self.duration, return_inverse=True)
+        return durations, level
+
 
 def build_world(seed: int, users: int, videos: int, parameters: WorldParameters) -> World:
     """Draw a world. Every user and video is a function of the seed and its own id alone, but for one scale
