@@ -18,8 +18,7 @@ _LOG2_HIGH, _LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _ROUND = 1.5 * 2.0**52  # added to a double, it leaves the nearest whole number in the lower bits
 _ROUND_BITS, _ROOT_HALF_BITS = (int(np.float64(x).view(np.int64)) for x in (_ROUND, 0.5**0.5))
 
-RATES = 8
-"""Columns of rates: P(click), E[W], P(long view), P(complete), and four interactions."""
+RATES = 8  # P(click), E[W], P(long view), P(complete), and four interactions
 
 
 @compiled_in_order
@@ -35,8 +34,7 @@ def propose_rows(w, users, request, fatigue, ids, z):  # type: ignore[no-untyped
         z: out, (B, C).
     """
     spare, count = np.empty(ids.shape[1], np.int64), np.empty(256, np.int64)
-    for b in range(len(users)):
-        u = users[b]
+    for b, u in enumerate(users):
         _draw(w, u, request[b], ids[b], spare, count)
         for i in range(ids.shape[1]):
             v = ids[b, i]
@@ -92,8 +90,7 @@ def _draw(w, user, request, ids, spare, count):  # type: ignore[no-untyped-def]
     C, videos, topics = len(ids), len(w.category), len(w.topic_start) - 1
     start = (np.float64(_fold(request, 0) >> np.uint64(11)) + 0.5) * 2.0**-53
     runs = _fold(request, 1)
-    topic = 0
-    last = -1
+    topic, last = 0, -1
     first = size = offset = 0
     for i in range(w.by_topic):
         # Quotas ascend, and so do the places.
@@ -113,8 +110,7 @@ def _draw(w, user, request, ids, spare, count):  # type: ignore[no-untyped-def]
         ids[w.by_topic + i] = _integer(_fold(slots, i), videos)
 
     state = _fold(request, 3)
-    attempt = 0
-    repeated = True
+    attempt, repeated = 0, True
     while repeated:
         _sort(ids, spare, count, videos)
         repeated = False

@@ -159,7 +159,9 @@ class Platform(NamedTuple):
             by_fame=by_fame,
             fatigue=float(p.fatigue),
             engaged=np.array([p.engaged_intercept, p.engaged_slope], dtype=np.float64),
-            watch=np.array([p.watch_intercept, p.watch_slope, p.watch_duration_slope, p.watch_log_sd], dtype=np.float64),
+            watch=np.array(
+                [p.watch_intercept, p.watch_slope, p.watch_duration_slope, p.watch_log_sd], dtype=np.float64
+            ),
             interaction=np.array([p.interaction_intercept, p.interaction_slope], dtype=np.float64),
             threshold=threshold,
             cap=np.exp(threshold),

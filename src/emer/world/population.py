@@ -78,7 +78,7 @@ class World:
 
     @cached_property
     def duration_levels(self) -> tuple[Floats, Ints]:
-        """(L,) seconds, ascending, and (V,) the level of each video: what depends on duration alone is computed once."""
+        """(L,) seconds, ascending, and (V,) each video's index: what depends on duration alone is computed once."""
         durations, level = np.unique(self.duration, return_inverse=True)
         return durations, level
 

@@ -138,7 +138,7 @@ def watch_moments(mean: Floats, sd: float, threshold: Floats, level: Ints | slic
 
 
 def watch_thresholds(world: World, duration: Floats) -> Floats:
-    """(8, L) log seconds of L durations: what W exceeds with a probability of :func:`watch_moments`, or is capped at."""
+    """(8, L) log seconds of L durations: what :func:`watch_moments` asks whether W exceeds, or caps it at."""
     log_duration, cap = np.log(duration), np.log(longest_watch(duration))
     return np.stack(
         [
