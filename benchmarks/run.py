@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import accuracy, batch, gauc, memory, pairwise, scaling, soft_rank, step
+from benchmarks import accuracy, batch, gauc, memory, pairwise, scaling, soft_rank, step, world
 from benchmarks.report import GOAL_HEADER, Section, Table, markdown
 from benchmarks.timing import Setting
 from emer.files import write_json, write_text
@@ -41,8 +41,9 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "soft_rank": soft_rank.run,
     "gauc": gauc.run,
     "step": step.run,
+    "world": world.run,
 }
-PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-learn", "torchmetrics", "torchsort")
+PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-learn", "torchmetrics", "torchsort", "sardine-rec")
 FIGURE = "cost.svg"
 
 HOW_TO_READ = """\

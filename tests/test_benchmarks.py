@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, batch, memory, pairwise, peers, rank_peers, run, step, timing
+from benchmarks import accuracy, batch, memory, pairwise, peers, rank_peers, run, step, timing, world
 from benchmarks.report import Goal, Table, markdown
 from emer.losses.auc_pairs import auc_pair_loss
 from emer.losses.pairwise import Method, pairwise_logistic_loss
 from emer.losses.soft_rank import soft_rank
 from emer.metrics.concordance import concordance_auc
+from emer.online.setting import Setting as Platform
 from emer.requests import RequestBatch
 
 ROOT = Path(__file__).parents[1]
@@ -182,6 +183,21 @@ def test_goals_compare_the_right_way() -> None:
     assert Goal("memory", 1.0, required=2.0, aim=1.5, unit="MB", at_most=True).row()[-1] == "pass, aim too"
 
 
+@pytest.mark.skipif(not world.SARDINE, reason="SARDINE is not installed")
+def test_sardine_counts_a_slate_as_its_videos() -> None:
+    walk, impressions = world._sardine(120)  # longer than an episode
+    walk()
+    assert impressions == 1200
+
+
+def test_the_two_worlds_of_the_benchmark_show_the_same_videos() -> None:
+    shown = [
+        world._day(Platform(candidates=16, users=40, videos=400, backend=backend, parameters=world.LIST_EFFECTS), 40)
+        for backend in world.BACKENDS
+    ]
+    assert shown[0] == shown[1] > 40
+
+
 def test_markdown() -> None:
     text = markdown(Table("Times", ("", "a"), [("x", "1 ms")]))
     assert text == "**Times**\n\n|  | a |\n| --- | --- |\n| x | 1 ms |\n"
@@ -225,6 +241,8 @@ def test_a_quick_run_writes_the_whole_report(tmp_path: Path) -> None:
     assert {"torchsort", "**ours: kernel**", "**ours: torch**"} <= set(first["Soft ranks"])
     assert {"scipy.stats.kendalltau, loop", "**ours: kernel**, rank gaps"} <= set(first["Concordance (GAUC)"])
     assert {"loss and weights", "metrics", "**loss, weights and metrics**"} <= set(first["EMER's training step"])
+
+    assert {"**ours: numpy**, 16 candidates", "**ours: numba**, 16 candidates"} <= set(first["Simulated world"])
 
     raw = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     shape = str(pairwise.QUICK_SHAPES[0])

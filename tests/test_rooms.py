@@ -49,9 +49,3 @@ def test_rooms_import_from_below() -> None:
                 wrong.append(f"{path.relative_to(ROOT)} imports emer.{other}")
     assert wrong == []
     assert seen > 50
-
-
-def test_what_learns_cannot_reach_the_worlds_truth() -> None:
-    for room in ("losses", "metrics", "models", "objectives", "training"):
-        for path in (HOUSE / room).rglob("*.py"):
-            assert "world" not in imports_of(path), path

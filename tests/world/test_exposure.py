@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from emer.world.exposure import choose_slate, fusion_score, watch_slate
-from emer.world.hashing import Stream, hash_keys
+from emer.world.exposure import choose_slate, explored_slots, fusion_score, watch_slate
+from emer.world.hashing import Stream, hash_keys, integers
 from emer.world.parameters import WorldParameters
 from emer.world.population import build_world
-from emer.world.responses import Potential
+from emer.world.responses import Potential, feedback
 
 
 def request_hash(count):
@@ -131,3 +131,52 @@ def test_nothing_is_recorded_for_what_was_not_seen():
     hidden = ~seen.exposed
     assert not seen.label[hidden].any() and not seen.dislike[hidden].any() and not seen.watch_time[hidden].any()
     assert (seen.budget[~seen.exposed[:, -1]] == 0).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"eta": 0.4}, {"eta": 0.0}, {"gamma": 40.0}, {"truncate_last": False}])
+def test_the_running_sum_is_a_walk_from_slot_to_slot(changes):
+    """Bit for bit, with the cut of the last video."""
+    world, rng, n = world_with(**changes), np.random.default_rng(2), 400
+    potential = slates(rng.lognormal(2, 1, (n, 8)), luck=rng.random((n, 8)), dislike=rng.random((n, 8)) < 0.2)
+    budget, p = rng.lognormal(3.5, 1, n), world.parameters
+    seen = watch_slate(world, np.zeros(n, int), potential, budget)
+    watched = replace(potential, watch_time=np.where(seen.exposed, seen.watch_time, 0.0))
+    assert np.array_equal(seen.label, feedback(world, potential, watched.watch_time) & seen.exposed[..., None])
+    for row in range(n):
+        left, slot = budget[row], 0
+        while left > 0 and slot < 8:
+            assert seen.exposed[row, slot]
+            spent = potential.watch_time[row, slot] + p.overhead
+            flat = (1 - p.eta) * p.impression_seconds
+            returned = p.gamma * (seen.satisfaction[row, slot] - p.satisfaction_reference)
+            after = left - p.eta * spent - flat + returned
+            cut = after <= 0 and p.truncate_last and p.eta > 0 and spent > max(left - flat, 0.0) / p.eta
+            seconds = max(left - flat, 0.0) / p.eta if cut else spent
+            watch = np.floor(1e3 * max(seconds - p.overhead, 0.0)) / 1e3 if cut else spent - p.overhead
+            assert seen.watch_time[row, slot] == pytest.approx(watch, abs=0 if cut else 1e-12)
+            left, slot = max(after, 0.0), slot + 1
+        assert seen.exposed[row].sum() == slot and seen.budget[row] == left
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_slate_is_that_of_a_stable_sort(dtype):
+    rng = np.random.default_rng(3)
+    score = np.round(rng.normal(size=(400, 40)), 1).astype(dtype)  # with many ties
+    score[rng.random(score.shape) < 0.1] = -0.0
+    score[rng.random(score.shape) < 0.02] = np.inf
+    score[200:, ::3] = -np.inf
+    score[300:][rng.random((100, 40)) < 0.9] = np.nan
+    order = np.argsort(-score, axis=1, kind="stable")
+    for size in (1, 8, 40):
+        assert np.array_equal(choose_slate(score, size, 0.0, request_hash(400)), order[:, :size])
+
+
+def test_exploring_slots_change_places_in_the_whole_order():
+    score, n, size = np.round(np.random.default_rng(4).normal(size=(300, 30)), 1).astype(np.float32), 300, 8
+    request, slot = request_hash(n), np.arange(size)
+    order = np.argsort(-score, axis=1, kind="stable")
+    explored = explored_slots(size, 0.1, request)
+    drawn = slot + integers(hash_keys(0, Stream.EXPLORE, request[:, None], 1, slot), 30 - slot)
+    for row, s in zip(*np.nonzero(explored), strict=True):
+        order[row, [s, drawn[row, s]]] = order[row, [drawn[row, s], s]]
+    assert np.array_equal(choose_slate(score, size, 0.1, request), order[:, :size])

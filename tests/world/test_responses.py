@@ -13,6 +13,7 @@ from emer.world.responses import (
     OBJECTIVES,
     Potential,
     affinity,
+    affinity_in_list,
     expected_rates,
     feedback,
     interaction_log_rate,
@@ -193,3 +194,19 @@ def test_interaction_rate_by_hand(world):
 
 def test_names_agree():
     assert len(OBJECTIVES) == 8 and FEEDBACK[3:] == INTERACTIONS == ("like", "follow", "comment", "forward")
+
+
+def test_a_list_tires_and_contrasts():
+    """z' by hand, slot by slot."""
+    world = build_world(1, 20, 500, replace(WorldParameters(), list_fatigue=0.3, list_contrast=0.2))
+    rng = np.random.default_rng(5)
+    videos, z = rng.integers(500, size=(50, 8)), rng.normal(size=(50, 8))
+    felt = affinity_in_list(world, videos, z)
+    for row in range(50):
+        category = world.category[videos[row]]
+        assert felt[row, 0] == z[row, 0]
+        for slot in range(1, 8):
+            alike = (category[:slot] == category[slot]).sum()
+            contrast = z[row, slot] - sum(z[row, :slot]) / slot
+            assert felt[row, slot] == z[row, slot] + (0.2 * contrast - 0.3 * alike)
+    assert affinity_in_list(build_world(1, 20, 500, WorldParameters()), videos, z) is z

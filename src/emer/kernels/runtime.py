@@ -23,7 +23,21 @@ def compiled(function: Callable[..., Any]) -> Any:
     Sums may be reassociated and multiply-adds contracted, so that loops vectorise; NaN and infinities keep their
     meaning, and denormal numbers are not flushed.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract"}}
+    return _compile(function, {"reassoc", "contract"})
+
+
+def compiled_in_order(function: Callable[..., Any]) -> Any:
+    """As :func:`compiled`, but every operation is carried out as written and rounds by itself, as NumPy's do."""
+    return _compile(function, set())
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A formula that is copied into the loops that use it, so that they vectorise; multiply-adds are contracted."""
+    return numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})(function)
+
+
+def _compile(function: Callable[..., Any], fastmath: set[str]) -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from emer.errors import EmerError
+from emer.world.backend import CandidateStage, candidate_stage, check_backend
 from emer.world.hashing import Ints
 from emer.world.parameters import WorldParameters
 from emer.world.population import World, build_world
@@ -27,11 +28,12 @@ class Setting:
         videos: at least twice ``candidates``.
         candidates: C per request.
         slate: E, videos shown per request as far as the session's budget reaches.
+        backend: what computes candidates and pxtrs, ``numba`` or, the reference, ``numpy``.
         parameters: fields of :class:`emer.world.parameters.WorldParameters` that differ from its defaults.
         stage: makes the multi-task stage; None for the parametric one, truth with errors.
 
     Raises:
-        EmerError: a number is out of range, or ``parameters`` has an unknown field.
+        EmerError: a number is out of range, there is no such backend, or ``parameters`` has an unknown field.
     """
 
     name: str = "default"
@@ -40,6 +42,7 @@ class Setting:
     videos: int = 40_000
     candidates: int = 200
     slate: int = 8
+    backend: str = "numba"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     stage: MakesStage | None = None
 
@@ -47,6 +50,7 @@ class Setting:
         for name, least in (("users", 1), ("slate", 1), ("candidates", self.slate), ("videos", 2 * self.candidates)):
             if getattr(self, name) < least:
                 raise EmerError(f"world.{name} is {getattr(self, name)}; it must be at least {least}")
+        check_backend(self.backend)
         known = {f.name for f in fields(WorldParameters)}
         unknown = sorted(set(self.parameters) - known)
         if unknown:
@@ -64,6 +68,19 @@ class Setting:
         make = self.stage or PxtrStage.calibrated
         return make(self.world, self.candidates, self.slate)
 
+    @cached_property
+    def candidate_stage(self) -> CandidateStage:
+        """The candidates of a request with the stage's predictions."""
+        return candidate_stage(self.world, self.multi_task, self.candidates, self.backend)
+
     def walk(self, users: Ints | None = None, block: int = 64) -> Walk:
         """Users before their first day."""
-        return Walk(self.world, self.multi_task, candidates=self.candidates, slate=self.slate, users=users, block=block)
+        return Walk(
+            self.world,
+            self.multi_task,
+            candidates=self.candidates,
+            slate=self.slate,
+            users=users,
+            block=block,
+            propose=self.candidate_stage,
+        )

@@ -19,8 +19,12 @@ from emer.world.walk import Score
 LoadArm = Callable[[World], Score]
 """Makes a ranker ready to serve in a world. Pickled when there are several processes."""
 
-_SHARE = 250
-"""Users of a share at most, so that several processes finish at the same time and progress is seen."""
+_SHARE = 500
+"""Users of a share at most: fewer, and several processes finish together and progress is seen; more, and the last
+users of a day are served in larger blocks."""
+
+_of_process: tuple[Setting, Mapping[str, LoadArm], int] | None = None
+"""What the shares of a process have in common, sent and built once. Set in processes of a pool only."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,34 @@ def simulate(
     Raises:
         EmerError: ``days`` is less than 1.
     """
-    shares = [np.arange(first, min(first + _SHARE, users)) for first in range(0, users, _SHARE)]
+    size = max(1, min(_SHARE, -(-users // processes)))
+    shares = [np.arange(first, min(first + size, users)) for first in range(0, users, size)]
     if processes == 1:
         return _join([_share(setting, arms, share, days, before, threads, progress) for share in shares])
     _ = setting.multi_task  # what it takes to make it is done once, before the processes ask for it
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs: list[Future[Simulated]] = [
-            pool.submit(_share, setting, arms, share, days, before, threads) for share in shares
-        ]
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_start, initargs=(setting, arms, threads)
+    ) as pool:
+        jobs: list[Future[Simulated]] = [pool.submit(_share_of_process, share, days, before) for share in shares]
         left: set[Future[Simulated]] = set(jobs)
         while left:
             done, left = wait(left, return_when=FIRST_COMPLETED)
             for job in done:
                 progress(job.result().totals[next(iter(arms))].users.size * (before + days * len(arms)))
         return _join([job.result() for job in jobs])
+
+
+def _start(setting: Setting, arms: Mapping[str, LoadArm], threads: int) -> None:
+    global _of_process
+    _of_process = setting, arms, threads
+
+
+def _share_of_process(users: Ints, days: int, before: int) -> Simulated:
+    assert _of_process is not None
+    setting, arms, threads = _of_process
+    return _share(setting, arms, users, days, before, threads)
 
 
 def _share(

@@ -113,8 +113,9 @@ def add_visit(values: dict[str, Floats], at: Ints, day: int | Ints, visit: Visit
     # Sums along slots one after the other: a library's sum may round differently for another number of rows.
     values["watch_time"][at, day] += np.add.accumulate(seen.watch_time, axis=1)[:, -1]
     values["video_views"][at, day] += seen.exposed.sum(axis=1)
+    labels = seen.label.sum(axis=1)
     for index, name in enumerate(FEEDBACK):
-        values[name][at, day] += seen.label[..., index].sum(axis=1)
+        values[name][at, day] += labels[:, index]
     expected = np.add.accumulate(visit.expected_interactions(), axis=1)[:, -1]
     for index, name in enumerate(EXPECTED):
         values[name][at, day] += expected[:, index]

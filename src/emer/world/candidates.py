@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emer.world.hashing import Floats, Hash, Ints, fold, integers, uniform
+from emer.world.parameters import WorldParameters
 from emer.world.population import World
 
 
@@ -23,9 +24,7 @@ def draw_candidates(world: World, users: Ints, count: int, request: Hash) -> Int
     Returns:
         (B, C) int64.
     """
-    p = world.parameters
-    by_topic = round(p.topic_share * count)
-    by_fame = round(p.popular_share * count)
+    by_topic, by_fame = source_counts(world.parameters, count)
     slots = fold(request, 2)[:, None]
     fame = integers(fold(slots, np.arange(by_fame)), world.popular.size)
     chance = integers(fold(slots, np.arange(by_fame, count - by_topic)), world.videos)
@@ -34,6 +33,11 @@ def draw_candidates(world: World, users: Ints, count: int, request: Hash) -> Int
         axis=1,
     )
     return _distinct(proposed, world.videos, fold(request, 3))
+
+
+def source_counts(parameters: WorldParameters, count: int) -> tuple[int, int]:
+    """How many of ``count`` candidates come from the user's topics, and from the popular videos."""
+    return round(parameters.topic_share * count), round(parameters.popular_share * count)
 
 
 def _from_topics(world: World, quota: Floats, count: int, request: Hash) -> Ints:

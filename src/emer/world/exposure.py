@@ -34,15 +34,35 @@ def choose_slate(score: np.ndarray, size: int, explore: float, request: Hash) ->
         explore: probability per slot.
         request: (B,) hash that identifies the request.
     """
-    order = np.argsort(-score, axis=1, kind="stable")
     slot = np.arange(size)
+    shown = _best(score, size)
     explored = explored_slots(size, explore, request)
-    drawn = slot + integers(hash_keys(0, Stream.EXPLORE, request[:, None], 1, slot), score.shape[1] - slot)
+    at = np.flatnonzero(explored.any(axis=1))
+    if not at.size:
+        return shown
+    # Only a row that explores needs to know the order behind its slate.
+    order = np.argsort(-score[at], axis=1, kind="stable")
+    luck = hash_keys(0, Stream.EXPLORE, request[at, None], 1, slot)
+    drawn = slot + integers(luck, score.shape[1] - slot)
     for s in np.flatnonzero(explored.any(axis=0)):
-        row = np.flatnonzero(explored[:, s])
+        row = np.flatnonzero(explored[at, s])
         other = drawn[row, s]
         order[row, s], order[row, other] = order[row, other], order[row, s]
-    return order[:, :size]
+    shown[at] = order[:, :size]
+    return shown
+
+
+def _best(score: np.ndarray, size: int) -> Ints:
+    """The first ``size`` columns of a stable argsort of ``-score``, without sorting the others."""
+    below = np.float32(0) - score
+    if below.dtype != np.float32 or np.isnan(below).any():
+        return np.argsort(-score, axis=1, kind="stable")[:, :size]
+    # A float32 as an integer of the same order, above the position that it carries along; 0 is subtracted from, and
+    # not negated, so that both zeros have the same bits.
+    bits = below.view(np.int32).astype(np.int64)
+    key = (np.where(bits < 0, -(1 << 31) - bits, bits) << 32) | np.arange(score.shape[1])
+    best = np.sort(np.partition(key, size - 1, axis=1)[:, :size], axis=1)
+    return best & 0xFFFFFFFF
 
 
 def explored_slots(size: int, explore: float, request: Hash) -> np.ndarray:
@@ -101,21 +121,25 @@ def watch_slate(world: World, users: Ints, potential: Potential, budget: Floats)
     flat_cost = (1 - p.eta) * p.impression_seconds
     spent = watch_time + p.overhead
 
-    exposed = np.zeros(watch_time.shape, dtype=bool)
-    left = budget.copy()
-    for slot in range(watch_time.shape[1]):
-        here = left > 0
-        exposed[:, slot] = here
-        after = left - p.eta * spent[:, slot] - flat_cost + returned[:, slot]
-        if p.truncate_last and p.eta > 0:
-            allowed = np.maximum(left - flat_cost, 0.0) / p.eta
-            cut = here & (after <= 0) & (spent[:, slot] > allowed)
-            spent[cut, slot] = allowed[cut]
-            watch_time[cut, slot] = np.floor(1e3 * np.maximum(allowed[cut] - p.overhead, 0.0)) / 1e3
-        left = np.where(here, np.maximum(after, 0.0), left)
+    # A running sum adds one term after the other: the budget after each slot, as if nobody had left before.
+    flow = np.empty((watch_time.shape[0], 3, watch_time.shape[1]))
+    flow[:, 0], flow[:, 1], flow[:, 2] = -p.eta * spent, -flat_cost, returned
+    steps = np.concatenate([budget[:, None], flow.transpose(0, 2, 1).reshape(budget.size, -1)], axis=1)
+    left = np.add.accumulate(steps, axis=1)[:, ::3]
+    exposed = np.logical_and.accumulate(left[:, :-1] > 0, axis=1)
+    row = np.arange(budget.size)
+    last = np.maximum(exposed.sum(axis=1) - 1, 0)
+    after = left[row, last + 1]
+    if p.truncate_last and p.eta > 0:
+        allowed = np.maximum(left[row, last] - flat_cost, 0.0) / p.eta
+        cut = np.flatnonzero((after <= 0) & (spent[row, last] > allowed))
+        at = cut, last[cut]
+        spent[at] = allowed[cut]
+        watch_time[at] = np.floor(1e3 * np.maximum(allowed[cut] - p.overhead, 0.0)) / 1e3
+        label[at] = feedback(world, potential.take(at), watch_time[at])
 
     watch_time[~exposed] = 0.0
-    label = feedback(world, potential, watch_time) & exposed[..., None]
+    label &= exposed[..., None]
     seconds = np.where(exposed, spent, 0.0)
     return Seen(
         exposed=exposed,
@@ -124,5 +148,5 @@ def watch_slate(world: World, users: Ints, potential: Potential, budget: Floats)
         dislike=potential.dislike & exposed,
         satisfaction=np.where(exposed, satisfaction, 0.0),
         seconds=np.add.accumulate(seconds, axis=1)[:, -1],
-        budget=left,
+        budget=np.maximum(after, 0.0),
     )

@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
+_27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
 _WORD = 2**64 - 1
 
 
@@ -78,7 +79,7 @@ def normals(state: Hash, count: int) -> Floats:
     Returns:
         (count, *state.shape): the variates of one hash are independent of each other.
     """
-    table = _normal_table()
+    table = normal_quantiles()
     out = np.empty((count, *state.shape))
     for first in range(0, count, 4):
         word = fold(state, first)
@@ -89,9 +90,9 @@ def normals(state: Hash, count: int) -> Floats:
 
 
 def _mix(x: Hash) -> Hash:
-    x = (x ^ (x >> np.uint64(30))) * _FIRST
-    x = (x ^ (x >> np.uint64(27))) * _SECOND
-    return x ^ (x >> np.uint64(31))
+    x = (x ^ (x >> _30)) * _FIRST
+    x = (x ^ (x >> _27)) * _SECOND
+    return x ^ (x >> _31)
 
 
 def _as_word(key: ArrayLike) -> Hash:
@@ -99,5 +100,6 @@ def _as_word(key: ArrayLike) -> Hash:
 
 
 @cache
-def _normal_table() -> Floats:
+def normal_quantiles() -> Floats:
+    """(65536,) the table that :func:`normals` reads from."""
     return ndtri((np.arange(65_536) + 0.5) / 65_536)

@@ -84,6 +84,12 @@ class World:
         by_category = [share[:, of_category == c].sum(axis=1) for c in range(self.parameters.categories)]
         return np.stack(by_category).argmax(axis=0)
 
+    @cached_property
+    def duration_levels(self) -> tuple[Floats, Ints]:
+        """(L,) seconds, ascending, and (V,) each video's index: what depends on duration alone is computed once."""
+        durations, level = np.unique(self.duration, return_inverse=True)
+        return durations, level
+
 
 def build_world(seed: int, users: int, videos: int, parameters: WorldParameters) -> World:
     """Draw a world. Every user and video is a function of the seed and its own id alone, but for one scale

@@ -8,7 +8,7 @@ Shapes: B rows (one user each), n videos per row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import expit, ndtr
@@ -26,6 +26,7 @@ LONG_VIEW = 18.0
 """Seconds: a long view is at least this, or a complete play of a shorter video (KuaiRand)."""
 
 _LIKE = FEEDBACK.index("like")
+_CHANCES = tuple(OBJECTIVES.index(name) for name in ("pctr", "plvtr", "pcpr"))
 
 
 def affinity(world: World, users: Ints, videos: Ints, fatigue: Floats) -> Floats:
@@ -61,11 +62,11 @@ def affinity_in_list(world: World, videos: Ints, z: Floats) -> Floats:
     p = world.parameters
     if p.list_fatigue == 0 == p.list_contrast:
         return z
-    category, felt, before = world.category[videos], z.copy(), np.zeros(z.shape[0])
-    for slot in range(1, z.shape[1]):
-        before += z[:, slot - 1]
-        alike = (category[:, :slot] == category[:, slot, None]).sum(axis=1)
-        felt[:, slot] += p.list_contrast * (z[:, slot] - before / slot) - p.list_fatigue * alike
+    category, slot = world.category[videos], np.arange(1, z.shape[1])
+    alike = np.tril(category[:, :, None] == category[:, None, :], -1).sum(axis=2)[:, 1:]
+    before = np.add.accumulate(z, axis=1)[:, :-1] / slot
+    felt = z.copy()
+    felt[:, 1:] += p.list_contrast * (z[:, 1:] - before) - p.list_fatigue * alike
     return felt
 
 
@@ -106,36 +107,48 @@ def expected_rates(world: World, users: Ints, videos: Ints, z: Floats) -> Floats
     overstates P by at most a few per cent where the rate is high.
     """
     p = world.parameters
-    duration = world.duration[videos]
+    durations, level = world.duration_levels
+    threshold, level = watch_thresholds(world, durations), level[videos]
     engaged = expit(p.engaged_intercept + p.engaged_slope * z)[..., None]
-    watching = _moments(world, watch_log_mean(world, users, videos, z), p.watch_log_sd, duration)
-    skipping = _moments(world, np.full_like(duration, p.skip_log_mean), p.skip_log_sd, duration)
+    watching = watch_moments(watch_log_mean(world, users, videos, z), p.watch_log_sd, threshold, level)
+    skipping = watch_moments(np.full_like(durations, p.skip_log_mean), p.skip_log_sd, threshold)[level]
     rates = engaged * watching + (1 - engaged) * skipping
     rates[..., 4:] = -np.expm1(-np.exp(interaction_log_rate(world, users, videos, z)) * rates[..., 4:])
     return rates
 
 
-def _moments(world: World, mean: Floats, sd: float, duration: Floats) -> Floats:
-    """(..., 8) of W = min(lognormal, cap): P(click), E[W], P(long view), P(complete), E[min(W, T_k)]."""
-    log_duration = np.log(duration)
-    cap = np.log(longest_watch(duration))
-    out = np.empty((*mean.shape, 8))
-    for column, log_seconds in (
-        (0, np.minimum(log_duration, np.log(VALID_PLAY))),
-        (2, np.minimum(log_duration, np.log(LONG_VIEW))),
-        (3, log_duration),
-    ):
-        out[..., column] = ndtr((mean - log_seconds) / sd)
-    out[..., 1] = _capped_mean(mean, sd, cap)
-    for column, seconds in enumerate(world.parameters.interaction_saturation, start=4):
-        out[..., column] = _capped_mean(mean, sd, np.minimum(cap, np.log(seconds)))
+def watch_moments(mean: Floats, sd: float, threshold: Floats, level: Ints | slice = slice(None)) -> Floats:
+    """(..., 8) of W = min(lognormal, cap): P(click), E[W], P(long view), P(complete), E[min(W, T_k)].
+
+    Args:
+        mean: (...) of log W before the cap.
+        sd: of log W.
+        threshold: (8, L) from :func:`watch_thresholds`.
+        level: (...) indices into L; by default ``mean`` is (L,).
+    """
+    out = np.empty((*mean.shape, len(threshold)))
+    cap, whole = np.exp(threshold), np.exp(mean + sd * sd / 2)
+    for column, log_seconds in enumerate(threshold):
+        if column in _CHANCES:
+            out[..., column] = ndtr((mean - log_seconds[level]) / sd)
+        else:  # E[min(X, c)] of a lognormal X
+            place = (log_seconds[level] - mean) / sd
+            out[..., column] = whole * ndtr(place - sd) + cap[column][level] * ndtr(-place)
     return out
 
 
-def _capped_mean(mean: Floats, sd: float, log_cap: Floats) -> Floats:
-    """E[min(X, c)] of a lognormal X."""
-    place = (log_cap - mean) / sd
-    return np.exp(mean + sd * sd / 2) * ndtr(place - sd) + np.exp(log_cap) * ndtr(-place)
+def watch_thresholds(world: World, duration: Floats) -> Floats:
+    """(8, L) log seconds of L durations: what :func:`watch_moments` asks whether W exceeds, or caps it at."""
+    log_duration, cap = np.log(duration), np.log(longest_watch(duration))
+    return np.stack(
+        [
+            np.minimum(log_duration, np.log(VALID_PLAY)),
+            cap,
+            np.minimum(log_duration, np.log(LONG_VIEW)),
+            log_duration,
+            *(np.minimum(cap, np.log(seconds)) for seconds in world.parameters.interaction_saturation),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -155,6 +168,10 @@ class Potential:
     log_rate: Floats
     luck: Floats
     dislike: np.ndarray
+
+    def take(self, at: tuple[Ints, Ints]) -> Potential:
+        """The responses at these rows and places, (m,) of them."""
+        return Potential(**{f.name: getattr(self, f.name)[at] for f in fields(self)})
 
 
 def potential_responses(world: World, users: Ints, videos: Ints, z: Floats, day: int | Ints) -> Potential:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.special import expit
 
-from emer.world.candidates import draw_candidates
+from emer.world.backend import CandidateStage, NumpyCandidates
 from emer.world.exposure import choose_slate, watch_slate
 from emer.world.hashing import Floats, Ints, Stream, hash_keys, normals, uniform
 from emer.world.population import World
-from emer.world.responses import affinity, affinity_in_list, expected_rates, potential_responses
+from emer.world.responses import affinity_in_list, potential_responses
 from emer.world.stage import MultiTaskStage
 from emer.world.visit import Asked, Served, Visit
 
@@ -43,6 +43,7 @@ class Walk:
         slate: E per request.
         users: the ids of those who walk; all of the world's by default.
         block: users simulated together; changes memory and speed, never the result.
+        propose: gives a request its candidates and pxtrs; by default NumPy does, from ``stage`` and ``candidates``.
 
     Attributes:
         day: (n,) the day that each user has begun last, -1 before the first.
@@ -59,7 +60,9 @@ class Walk:
         slate: int,
         users: Ints | None = None,
         block: int = 256,
+        propose: CandidateStage | None = None,
     ) -> None:
+        self.propose = propose or NumpyCandidates(world, stage, candidates)
         self.world, self.stage = world, stage
         self.candidates, self.slate, self.block = candidates, slate, block
         self.users = np.arange(world.users) if users is None else np.asarray(users, dtype=np.int64)
@@ -129,9 +132,7 @@ class Walk:
         world, p = self.world, self.world.parameters
         users, day, place = self.users[at], self.day[at], self.place[at]
         key = hash_keys(world.seed, Stream.CANDIDATES, users, day, self.session[at], place)
-        videos = draw_candidates(world, users, self.candidates, key)
-        z = affinity(world, users, videos, self.fatigue[at])
-        pxtr = self.stage.predict(users, videos, expected_rates(world, users, videos, z), key)
+        videos, z, pxtr = self.propose(users, self.fatigue[at], key)
         request_id = (key >> np.uint64(1)).astype(np.int64)
         asked = Asked(request_id=request_id, user=users, time_ms=self.clock[at], place=place, video=videos, pxtr=pxtr)
         scores = score(asked)

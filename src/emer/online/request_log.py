@@ -27,7 +27,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlatformLog:
+class WorldLog:
     """A log of the world's *last* users under one arm, cut by time; A/B tests take the first users.
 
     Nobody whom a model is tested on has therefore left a trace in its training log. World, list effects and everything
@@ -83,7 +83,7 @@ class PlatformLog:
                 write_requests(replace(table, schema=self._schema(table.schema)), path)
 
         key = config_hash([_VERSION, asdict(self), asdict(self.setting.world.parameters)])
-        return build_once(Path(cache_dir) / f"platform-{key}", [f"{s}/part-0.parquet" for s in SPLITS], build)
+        return build_once(Path(cache_dir) / f"world-{key}", [f"{s}/part-0.parquet" for s in SPLITS], build)
 
     def _schema(self, schema: Schema) -> Schema:
         marks = [Satisfaction.POSITIVE if f.name in self.positive else Satisfaction.IGNORED for f in schema.feedback]
