@@ -20,6 +20,7 @@ from emer.instantiation import instantiate
 from emer.jobs.app import register
 from emer.jobs.messages import ablations_of
 from emer.labels import identity, method_label
+from emer.world.pxtr import ParametricStage
 
 CONF = config_dir()
 
@@ -113,7 +114,7 @@ STAGES = sorted(p.stem for p in (CONF / "world" / "stage").glob("*.yaml"))
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_multi_task_stage_goes_with_every_job_that_simulates(job: str, stage: str) -> None:
     setting = instantiate(composed("world=small", f"world/stage={stage}", name=job).world)
-    assert (setting.stage is None) == (stage == "parametric")
+    assert isinstance(setting.stage, ParametricStage) == (stage == "parametric")
     assert setting == replace(instantiate(composed("world=small", name=job).world), stage=setting.stage)
 
 

@@ -82,8 +82,8 @@ def as_markdown(card: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _stage(content: dict[str, Any] | None) -> str:
-    if content is None:
+def _stage(content: dict[str, Any]) -> str:
+    if not content:  # the parametric stage has no settings of its own
         return "They are the truth with errors (the parametric stage)."
     plain = {k: v for k, v in content.items() if isinstance(v, int | float)}
     return f"They come from a trained stage ({', '.join(f'{k} {v:,}' for k, v in plain.items())})."

@@ -12,7 +12,7 @@ from emer.world.backend import CandidateStage, candidate_stage, check_backend
 from emer.world.hashing import Ints
 from emer.world.parameters import WorldParameters
 from emer.world.population import World, build_world
-from emer.world.pxtr import PxtrStage
+from emer.world.pxtr import ParametricStage
 from emer.world.stage import MakesStage, MultiTaskStage
 from emer.world.walk import Walk
 
@@ -30,7 +30,7 @@ class Setting:
         slate: E, videos shown per request as far as the session's budget reaches.
         backend: what computes candidates and pxtrs, ``numba`` or, the reference, ``numpy``.
         parameters: fields of :class:`emer.world.parameters.WorldParameters` that differ from its defaults.
-        stage: makes the multi-task stage; None for the parametric one, truth with errors.
+        stage: makes the multi-task stage; by default the parametric one, truth with errors.
 
     Raises:
         EmerError: a number is out of range, there is no such backend, or ``parameters`` has an unknown field.
@@ -44,7 +44,7 @@ class Setting:
     slate: int = 8
     backend: str = "numba"
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    stage: MakesStage | None = None
+    stage: MakesStage = field(default_factory=ParametricStage)
 
     def __post_init__(self) -> None:
         for name, least in (("users", 1), ("slate", 1), ("candidates", self.slate), ("videos", 2 * self.candidates)):
@@ -65,8 +65,7 @@ class Setting:
     @cached_property
     def multi_task(self) -> MultiTaskStage:
         """The multi-task stage; the parametric one is calibrated on what the fusion formula exposes."""
-        make = self.stage or PxtrStage.calibrated
-        return make(self.world, self.candidates, self.slate)
+        return self.stage(self.world, self.candidates, self.slate)
 
     @cached_property
     def candidate_stage(self) -> CandidateStage:

@@ -92,6 +92,14 @@ class PxtrStage:
         return out
 
 
+@dataclass(frozen=True)
+class ParametricStage:
+    """Makes a :class:`PxtrStage`, calibrated on what the equal-exponent fusion formula exposes."""
+
+    def __call__(self, world: World, candidates: int, slate: int) -> PxtrStage:
+        return PxtrStage.calibrated(world, candidates, slate)
+
+
 def _traffic(world: World, share: Floats) -> Ints:
     """The users at these shares (in (0, 1)) of all traffic: active users weigh more."""
     p = world.parameters
