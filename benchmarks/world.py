@@ -52,7 +52,8 @@ def run(setting: Setting) -> Section:
             candidates=candidates,
             backend=backend,
             parameters=LIST_EFFECTS,
-            **({"users": 60, "videos": 400} if setting.quick else {}),
+            users=60 if setting.quick else 20_000,
+            videos=400 if setting.quick else 40_000,
         )
         for name, candidates in presets
         for backend in BACKENDS

@@ -12,7 +12,9 @@ JOBS = {
     "evaluate": "reload a run and evaluate it again: emer evaluate run=outputs/train/...",
     "prepare": "turn a real or simulated log into request Parquet: emer prepare data=kuairand data.root=...",
     "ab-test": "simulate an A/B test: emer ab-test arms=[fusion_formula,outputs/train/...] world=small",
+    "ab-worlds": "the same test in every world of a sweep, with intervals over worlds: emer ab-worlds runs=...",
     "calibrate": "fit a simulated world to published marginals, and write its card: emer calibrate world=small",
+    "mechanism": "when dividing by watch time pays, over how sessions end: emer mechanism world=small",
     "online": "serve, log, train and publish hour by hour: emer online method=emer world=small",
     "validate": "check request Parquet files: emer validate data.root=/my/requests",
 }
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     lines = ["usage: emer <job> key=value ...", "", "jobs:"]
-    lines += [f"  {name:<10}{text}" for name, text in JOBS.items()]
+    lines += [f"  {name:<11}{text}" for name, text in JOBS.items()]
     lines += ["", "emer <job> --help shows a job's configuration."]
     return "\n".join(lines)
 

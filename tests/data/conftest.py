@@ -30,6 +30,7 @@ def random_columns(schema: Schema, R: int = 12, *, seed: int = 0, first_id: int 
         "item_id": np.arange(T) * 7 + 1,
         "pxtr": pxtr,
         "exposed": exposed,
+        "explored": exposed & (np.arange(T) % 3 == 0),
         "label": (g.random((T, len(schema.feedback))) < 0.5) & exposed[:, None],
         "watch_time": (g.random(T) * 30 * exposed).astype(np.float32),
         "negative": (g.random(T) < 0.2) * exposed.astype(np.float32),

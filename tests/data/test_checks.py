@@ -59,6 +59,12 @@ def test_nan_is_not_also_outside_its_range(schema: Schema, values: dict[str, Any
     assert [p.reason.split(" is ")[1] for p in found(schema, values)] == ["NaN or infinite"]
 
 
+def test_what_was_not_shown_was_not_explored(schema: Schema, values: dict[str, Any]) -> None:
+    values["explored"] = ~values["exposed"]
+    (problem,) = found(schema, values)
+    assert problem.column == "explored" and "marks an item that was not exposed" in problem.reason
+
+
 def test_absent_columns_are_not_checked(schema: Schema, values: dict[str, Any]) -> None:
     values["exposed"] = ~values["exposed"]
     assert {p.column for p in found(schema, values)} >= {"label_click", "watch_time"}

@@ -197,7 +197,7 @@ def test_columns_are_those_of_the_format(table_of: Make, tmp_path: Path) -> None
     write_requests(table_of(), tmp_path / "a.parquet")
     assert pq.read_schema(tmp_path / "a.parquet").names == [
         *("request_id", "user_id", "time_ms", "user_activity", "context_hour", "item_id"),
-        *("pxtr_pctr", "pxtr_pvtr", "pxtr_pltr", "pxtr_pcmtr", "exposed"),
+        *("pxtr_pctr", "pxtr_pvtr", "pxtr_pltr", "pxtr_pcmtr", "exposed", "explored"),
         *("label_click", "label_long_view", "label_like", "watch_time", "negative", "previous_score"),
         *("item_topic", "number_duration"),
         *("rank_pctr", "rank_pvtr", "rank_pltr", "rank_pcmtr", "iput_rank_pltr", "iput_rank_pcmtr"),

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emer.data.arrays import DTYPES, PER_REQUEST
+from emer.data.arrays import DTYPES, NOT_IN_BATCHES, PER_REQUEST
 from emer.data.table import RequestTable
 from emer.errors import DataError
 from emer.ranking import rank_gap
@@ -62,7 +62,7 @@ def test_batch_is_a_loop_over_requests(columns_of: Columns, rows: list[int], see
     batch = table.batch(np.array(rows, dtype=np.int64)).validate()
     N = max((int(table.lengths[row]) for row in rows), default=0)
     assert batch.pxtr.shape == (len(rows), N, 4)
-    for name in DTYPES:
+    for name in DTYPES.keys() - set(NOT_IN_BATCHES):
         tensor, array = getattr(batch, name), getattr(table, name)
         for b, row in enumerate(rows):
             if name in PER_REQUEST:

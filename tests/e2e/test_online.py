@@ -18,7 +18,16 @@ def test_a_trained_run_meets_formulas_in_an_ab_test(run) -> None:
     settings = ["world=tiny", "users=520", "days=1", "before=1", "world.candidates=16"]
     done = run("ab-test", *settings, f"arms=[fusion_formula,{trained},pltr:0.5]")
     assert done.status == 0, done.err[-3000:]
-    for text in ("AppStayTime", "Like, expected", "Twins: the same users", "Buckets", "(CUPED)", "activity *full*"):
+    for text in (
+        "AppStayTime",
+        "Like, expected",
+        "Twins: the same users",
+        "Buckets",
+        "(CUPED)",
+        "| activity full |",
+        "Sample ratio",
+        "GAUC pltr IPUT",
+    ):
         assert text in done.out
     folder = done.folder
     with (folder / "effects.csv").open(encoding="utf-8", newline="") as file:
@@ -29,6 +38,11 @@ def test_a_trained_run_meets_formulas_in_an_ab_test(run) -> None:
     days = pq.read_table(folder / "user_days.parquet")
     assert days.num_rows == 3 * 520
     assert (folder / "effects.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
+    with (folder / "consistency.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["arm"] for row in csv.DictReader(file)} == {"fusion_formula", "emer", "pltr:0.5"}
+    with (folder / "days.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["span"] for row in csv.DictReader(file)} == {"day", "up to day"}
     wanted = {"arm": "emer", "metric": "VideoView", "design": "twin", "segment": "all"}
     twin = next(row for row in rows if wanted.items() <= row.items())
     views = dict.fromkeys(("fusion_formula", "emer"), 0.0)
@@ -46,12 +60,14 @@ def test_a_trained_run_meets_formulas_in_an_ab_test(run) -> None:
         (["arms=[random,random]"], "arms: random is given twice"),
         (["users=6000"], "users is 6000; world=tiny has 1 to 2000 (world.users)"),
         (["days=0"], "days is 0; it must be at least 1"),
-        (["segments=[age]"], "segments has age; there is activity"),
+        (["segments=[age]"], "segments has age; there are activity, category"),
+        (["offline_requests=-1"], "offline_requests is -1; it must be at least 0"),
+        (["logger=csv"], "logger has csv; an A/B test logs to wandb"),
         (["world.slate=40"], "world.candidates is 32; it must be at least 40"),
     ],
 )
 def test_a_wrong_ab_test_is_refused(arguments, message, run) -> None:
-    done = run("ab-test", "world=tiny", *arguments)
+    done = run("ab-test", "world=tiny", "users=50", *arguments)
     assert done.status == 1
     assert message in done.err
     assert "Traceback" not in done.err
@@ -73,3 +89,46 @@ def test_the_closed_loop_goes_on_where_it_was_and_refuses_another(run, tmp_path)
     other = run("online", *settings, "loop.tolerance=0.5")
     assert other.status == 1
     assert "holds a loop with another loop" in other.err
+
+
+def test_each_run_of_a_sweep_is_tested_in_its_own_world(run, tmp_path) -> None:
+    small = ["world@data.source.setting=tiny", "data.source.setting.candidates=12", "data.source.users=60"]
+    small += ["data.source.train_requests=128", "data.source.validation_requests=32", "data.source.test_requests=64"]
+    sweep = ["-m", *TINY, "data=world", *small, "baselines.fusion_formula=false", "logger=none"]
+    swept = run("train", *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}", "data.source.setting.seed=1,2")
+    assert swept.status == 0, swept.err[-3000:]
+    settings = [f"runs={tmp_path / 'sweep'}", "users=60", "days=1", "offline_requests=50", f"folder={tmp_path / 'out'}"]
+    done = run("ab-worlds", *settings)
+    assert done.status == 0, done.err[-3000:]
+    assert "Mean over 2 worlds" in done.out and "| AppStayTime |" in done.out
+    before = (tmp_path / "out" / "worlds.csv").read_bytes()
+    (tmp_path / "out" / "world_1" / "effects.png").unlink()  # would come back if the world were simulated again
+    assert run("ab-worlds", *settings).status == 0
+    assert (tmp_path / "out" / "worlds.csv").read_bytes() == before
+    assert not (tmp_path / "out" / "world_1" / "effects.png").exists()
+    other = run("ab-worlds", *settings, "days=2")
+    assert other.status == 1 and "holds tests with other settings" in other.err
+    none = run("ab-worlds", f"runs={tmp_path}", "users=60")
+    assert none.status == 1 and "has no run folders below it" in none.err
+
+
+def test_the_mechanism_is_drawn(run) -> None:
+    done = run("mechanism", "world=tiny", "users=40", "etas=[0.0,1.0]", "alphas=[0.5]")
+    assert done.status == 0, done.err[-3000:]
+    assert "| 0.5 |" in done.out and "eta = 0 | eta = 1 |" in done.out
+    assert (done.folder / "mechanism.png").read_bytes().startswith(b"\x89PNG")
+    assert len((done.folder / "mechanism.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("pxtr=pctr", "pxtr is pctr; it must be one of pltr, pwtr, pcmtr, pftr"),
+        ("etas=[2.0]", "etas is [2.0]; each must lie in [0, 1]"),
+        ("alphas=[0.0]", "alphas is [0.0]; each must be positive"),
+        ("alphas=[]", "alphas is []; give numbers, each once"),
+    ],
+)
+def test_a_wrong_mechanism_is_refused(argument, message, run) -> None:
+    done = run("mechanism", "world=tiny", "users=40", argument)
+    assert done.status == 1 and message in done.err

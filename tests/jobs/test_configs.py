@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from emer.cli import JOBS, main
 from emer.config_files import config_dir
+from emer.instantiation import instantiate
 from emer.jobs.app import register
 from emer.jobs.messages import ablations_of
 from emer.labels import identity, method_label
@@ -102,6 +104,17 @@ def test_every_option_composes_and_resolves(group: str, option: str) -> None:
         plus = "+" if group == "ablation" else ""
         cfg = composed(f"{plus}{group}={option}", *required)
     flat(cfg)
+
+
+STAGES = sorted(p.stem for p in (CONF / "world" / "stage").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("job", ["ab_test", "calibrate", "online"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_multi_task_stage_goes_with_every_job_that_simulates(job: str, stage: str) -> None:
+    setting = instantiate(composed("world=small", f"world/stage={stage}", name=job).world)
+    assert (setting.stage is None) == (stage == "parametric")
+    assert setting == replace(instantiate(composed("world=small", name=job).world), stage=setting.stage)
 
 
 @pytest.mark.parametrize("job", sorted(JOBS))

@@ -14,6 +14,7 @@ from emer.online.setting import Setting
 from emer.online.simulate import Simulated, simulate
 from emer.online.totals import TOTALS, Totals, walk_totals
 from emer.world.exposure import fusion_score
+from emer.world.parameters import WorldParameters
 from emer.world.walk import DAY_MS
 
 
@@ -150,6 +151,17 @@ def test_lifetime_is_between_one_and_seven_days() -> None:
             assert (days[~came] == 0).all()
             assert days[came].min() >= 1 and days[came].max() <= 7
     assert lifetime(totals["random"], "return_chance").sum() < lifetime(totals["fusion_formula"], "return_chance").sum()
+
+
+def test_lifetime_grows_with_the_wish_to_return() -> None:
+    days = []
+    for more in (0.0, 0.5):
+        logit = tuple(x + more for x in WorldParameters().return_logit)
+        of = setting(parameters={"return_logit": logit})
+        told = run("fusion_formula", users=200, days=7, of=of).totals["fusion_formula"]
+        came = told.values["active"][:, 0] > 0
+        days.append(lifetime(told, "return_chance")[came].mean())
+    assert days[1] > days[0]
 
 
 def test_less_noise_in_the_pxtrs_is_worth_more() -> None:

@@ -19,6 +19,7 @@ DTYPES: dict[str, type[np.generic]] = {
     "rank_gap": np.int16,
     "iput_rank_gap": np.int16,
     "exposed": np.bool_,
+    "explored": np.bool_,
     "label": np.bool_,
     "watch_time": np.float32,
     "negative": np.float32,
@@ -31,8 +32,11 @@ DTYPES: dict[str, type[np.generic]] = {
 PER_REQUEST = ("request_id", "user_id", "time_ms", "user_categories", "context_categories")
 """Columns with one entry per request; the others have one per candidate."""
 
-OPTIONAL = ("watch_time", "negative", "previous_score")
+OPTIONAL = ("explored", "watch_time", "negative", "previous_score")
 """Columns that a log may lack; they are None then."""
+
+NOT_IN_BATCHES = ("explored",)
+"""Columns that tell how the log came about; no ranker learns from them."""
 
 
 def check_iput_floor(seconds: float) -> None:
@@ -71,6 +75,7 @@ def shapes(schema: Schema, requests: int, candidates: int) -> dict[str, tuple[in
         "item_id": (candidates,),
         "pxtr": (candidates, len(schema.objectives)),
         "exposed": (candidates,),
+        "explored": (candidates,),
         "label": (candidates, len(schema.feedback)),
         "watch_time": (candidates,),
         "negative": (candidates,),

@@ -83,6 +83,8 @@ def value_problems(schema: Schema, offsets: np.ndarray, values: Mapping[str, np.
             found.append((shown < 0, "is a negative count"))
         if column.field in ("label", "watch_time", "negative") and exposed is not None:
             found.append(((shown != 0) & ~exposed, "is feedback on an item that was not exposed; write 0 there"))
+        if column.field == "explored" and exposed is not None:
+            found.append((shown & ~exposed, "marks an item that was not exposed; write 0 there"))
         if column.name in categories:
             size = categories[column.name].size
             reason = f"is outside the ids 0..{size - 1} of the category; write 0 for unknown"

@@ -49,6 +49,7 @@ def request_columns(schema: Schema) -> tuple[Column, ...]:
     found.append(Column("item_id", "item_id", None, Kind.INTEGER, True))
     found += [Column(f"pxtr_{o}", "pxtr", i, Kind.FLOAT, True) for i, o in enumerate(schema.objective_names)]
     found.append(Column("exposed", "exposed", None, Kind.BOOLEAN, True))
+    found.append(Column("explored", "explored", None, Kind.BOOLEAN, True, optional=True))
     found += [Column(f"label_{f}", "label", i, Kind.BOOLEAN, True) for i, f in enumerate(schema.feedback_names)]
     found += [
         Column(name, name, None, Kind.FLOAT, True, optional=True)

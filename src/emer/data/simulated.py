@@ -27,7 +27,7 @@ from emer.world.responses import FEEDBACK, INTERACTIONS, OBJECTIVES
 from emer.world.visit import Asked, Served
 from emer.world.walk import DAY_MS, walk_days
 
-_VERSION = 1
+_VERSION = 2
 """Part of the cache key: raise it whenever the code would generate another log from the same settings."""
 
 _EPOCH_MS = 1_735_689_600_000  # day 0 is 1 January 2025, UTC
@@ -205,6 +205,7 @@ def logged_requests(world: World, served: Served, first_id: int) -> RequestTable
         **_features(world, served),
         request_id=np.arange(first_id, first_id + len(served)),
         exposed=served.exposed.reshape(-1),
+        explored=served.explored.reshape(-1),
         label=served.label.reshape(served.video.size, -1),
         watch_time=served.watch_time.reshape(-1),
         negative=served.dislike.reshape(-1).astype(np.float32),

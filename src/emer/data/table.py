@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from emer.data.arrays import (
     DTYPES,
+    NOT_IN_BATCHES,
     OPTIONAL,
     PER_REQUEST,
     check_iput_floor,
@@ -44,6 +45,7 @@ class RequestTable:
         pxtr: (T, K) float32.
         rank_gap, iput_rank_gap: (T, K) int16.
         exposed: (T,) bool. label: (T, M) bool.
+        explored: (T,) bool, exposed by chance instead of by score; None where not logged. Batches leave it out.
         watch_time, negative, previous_score: (T,) float32, or None where not logged.
         item_categories: (T, F) int64. item_numbers: (T, F) float32.
     """
@@ -61,6 +63,7 @@ class RequestTable:
     rank_gap: np.ndarray
     iput_rank_gap: np.ndarray
     exposed: np.ndarray
+    explored: np.ndarray | None = None
     label: np.ndarray
     watch_time: np.ndarray | None
     negative: np.ndarray | None
@@ -80,6 +83,7 @@ class RequestTable:
         item_id: ArrayLike,
         pxtr: ArrayLike,
         exposed: ArrayLike,
+        explored: ArrayLike | None = None,
         label: ArrayLike | None = None,
         watch_time: ArrayLike | None = None,
         negative: ArrayLike | None = None,
@@ -108,6 +112,7 @@ class RequestTable:
             "item_id": item_id,
             "pxtr": pxtr,
             "exposed": exposed,
+            "explored": explored,
             "label": label,
             "watch_time": watch_time,
             "negative": negative,
@@ -160,7 +165,7 @@ class RequestTable:
                 block[padding] = 0
             return torch.from_numpy(block)
 
-        tensors = {name: cut(getattr(self, name)) for name in DTYPES if name not in PER_REQUEST}
+        tensors = {name: cut(getattr(self, name)) for name in DTYPES if name not in (*PER_REQUEST, *NOT_IN_BATCHES)}
         tensors |= {name: torch.from_numpy(getattr(self, name)[rows]) for name in PER_REQUEST}
         label = tensors.pop("label")
         assert label is not None

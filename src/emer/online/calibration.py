@@ -44,7 +44,7 @@ POLICIES = {"standard": "fusion_formula", "random": "random"}
 
 _STEP = 0.7  # of each correction: rates react to each other
 _SLOPE_STEP = 0.5
-_SLOPES = (0.05, 2.0)  # range of the absolute values
+_SLOPES = (0.05, 1.5)  # range of the absolute values; steeper ones would let pxtrs predict better than any published
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def simulation_card(setting: Setting, found: Marginals, users: Ints) -> dict[str
         found: its marginals.
         users: whose requests the quality of the pxtrs is measured on.
     """
-    pxtr, label, exposed = _log(setting, users)
+    pxtr, label, watch_time, exposed = _log(setting, users)
     return {
         "world": {k: v for k, v in asdict(setting).items() if k != "parameters"},
         "parameters": asdict(setting.world.parameters),
@@ -40,6 +40,7 @@ def simulation_card(setting: Setting, found: Marginals, users: Ints) -> dict[str
         "watch_time": {policy: rates["watch_time"] for policy, rates in found.rates.items()},
         "impressions": found.impressions,
         "pxtr_auc": _aucs(pxtr[exposed], label[exposed]),
+        "pxtr_ratio": _ratios(pxtr[exposed], label[exposed], watch_time[exposed]),
         "pxtr_concordance": _concordance(pxtr),
         "not_to_be_claimed": list(NOT_TO_BE_CLAIMED),
     }
@@ -67,8 +68,10 @@ def as_markdown(card: dict[str, Any]) -> str:
         lines.append(f"| {row['policy']} | {row['quantity']} | {numbers} |")
     seconds = ", ".join(f"{policy} {value:.1f} s" for policy, value in card["watch_time"].items())
     lines += ["", f"Mean watch time: {seconds} (published: 14.7 s and 6.9 s).", "", "## Pxtrs", ""]
-    lines += ["AUC of each pxtr for its label on shown videos: "]
+    lines += [f"{_stage(world['stage'])} AUC of each pxtr for its label on shown videos: "]
     lines[-1] += ", ".join(f"{name} {value:.3f}" for name, value in card["pxtr_auc"].items()) + "."
+    lines += ["", "Mean pxtr over mean outcome on shown videos: "]
+    lines[-1] += ", ".join(f"{name} {value:.2f}" for name, value in card["pxtr_ratio"].items()) + "."
     lines += ["", "Share of candidate pairs that two pxtrs order alike:", "", "| | " + " | ".join(OBJECTIVES) + " |"]
     lines.append("|---" * (len(OBJECTIVES) + 1) + "|")
     for name, row in zip(OBJECTIVES, card["pxtr_concordance"], strict=True):
@@ -79,8 +82,15 @@ def as_markdown(card: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _log(setting: Setting, users: Ints) -> tuple[Floats, np.ndarray, np.ndarray]:
-    """(R, C, 8) pxtrs, (R, C, 7) labels and (R, C) exposure of a few requests under the fusion formula."""
+def _stage(content: dict[str, Any] | None) -> str:
+    if content is None:
+        return "They are the truth with errors (the parametric stage)."
+    plain = {k: v for k, v in content.items() if isinstance(v, int | float)}
+    return f"They come from a trained stage ({', '.join(f'{k} {v:,}' for k, v in plain.items())})."
+
+
+def _log(setting: Setting, users: Ints) -> tuple[Floats, np.ndarray, np.ndarray, np.ndarray]:
+    """(R, C, 8) pxtrs, (R, C, 7) labels, (R, C) seconds and (R, C) exposure of a few requests under the formula."""
     parts, count = [], 0
     for visit in setting.walk(users, block=256).through_day(0, NamedArm("fusion_formula").score(setting.world)):
         parts.append(visit.log())
@@ -90,6 +100,7 @@ def _log(setting: Setting, users: Ints) -> tuple[Floats, np.ndarray, np.ndarray]
     return (
         np.concatenate([p.pxtr[:] for p in parts]),
         np.concatenate([p.label for p in parts]),
+        np.concatenate([p.watch_time for p in parts]),
         np.concatenate([p.exposed for p in parts]),
     )
 
@@ -105,6 +116,13 @@ def _aucs(pxtr: Floats, label: np.ndarray) -> dict[str, float]:
         ranks = rankdata(pxtr[:, OBJECTIVES.index(name)])
         found[name] = float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(label) - n)))
     return found
+
+
+def _ratios(pxtr: Floats, label: np.ndarray, watch_time: np.ndarray) -> dict[str, float]:
+    """Mean of every pxtr over the mean of what it predicts, where that occurs."""
+    outcome = np.insert(label.mean(axis=0), OBJECTIVES.index("pvtr"), watch_time.mean(dtype=np.float64))
+    means = zip(OBJECTIVES, pxtr.mean(axis=0, dtype=np.float64), outcome, strict=True)
+    return {name: float(predicted / found) for name, predicted, found in means if found > 0}
 
 
 def _concordance(pxtr: Floats) -> list[list[float]]:

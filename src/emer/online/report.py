@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from emer.files import atomic_path
-from emer.online.experiment import Effect, daily
+from emer.online.ab_test import Health
+from emer.online.experiment import METRICS, Effect, daily
 from emer.online.statistics import Difference
 from emer.online.totals import Totals
 
@@ -33,10 +34,58 @@ def as_markdown(found: Sequence[Effect], base: str) -> str:
         rows = [e for e in found if e.design == design and e.segment == "all"]
         if rows:
             lines += [f"{title} ({_users(rows[0].difference)})", "", *_table(rows), ""]
-    for segment in dict.fromkeys(e.segment for e in found if e.segment != "all"):
-        rows = [e for e in found if e.segment == segment and e.kind == "observed"]
-        lines += [f"Twins, users of activity *{segment}* ({_users(rows[0].difference)})", "", *_table(rows), ""]
+    lines += _segments([e for e in found if e.segment != "all"])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _segments(rows: Sequence[Effect]) -> list[str]:
+    """Stay time and likes of every segment; the other metrics are in the CSV."""
+    lines = []
+    for metric, kind in (("AppStayTime", "observed"), ("Like", "expected")):
+        mine = [e for e in rows if (e.metric, e.kind) == (metric, kind)]
+        if not mine:
+            continue
+        arms = list(dict.fromkeys(e.arm for e in mine))
+        cells = {(e.segment, e.arm): _cell(e) for e in mine}
+        users = {e.segment: e.difference.control_users for e in mine}
+        lines += [f"Twins by segment: {_name(mine[0])}", "", "| users | number | " + " | ".join(arms) + " |"]
+        lines.append("|---" * (len(arms) + 2) + "|")
+        for segment, count in users.items():
+            lines.append(f"| {segment} | {count:,} | " + " | ".join(cells.get((segment, a), "-") for a in arms) + " |")
+        lines.append("")
+    return lines
+
+
+def health_markdown(health: Health) -> str:
+    """The checks, one line each."""
+    ratio = health.ratio
+    sizes = ", ".join(f"{arm} {count:,}" for arm, count in ratio.users.items())
+    verdict = "MISMATCH: trust no bucket figure" if ratio.alarm else "as meant"
+    lines = [f"- Sample ratio of the buckets: {sizes}; chi-square p {ratio.p:.3f}, {verdict}."]
+    for title, of in (("A/A, both buckets served by the base", health.same_arm), ("before the test", health.balance)):
+        lines += [f"- AppStayTime of {arm}'s bucket, {title}: {_interval(d)} %." for arm, d in (of or {}).items()]
+    longest = max(health.long_sessions.values())
+    lines.append(f"- Sessions cut at the world's limit of requests: at most {100 * longest:.2f} % (of an arm).")
+    return "\n".join(lines) + "\n"
+
+
+def days_csv(totals: Mapping[str, Totals], base: str) -> str:
+    """Every metric day by day, and up to each day."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    numbers = ("percent", "percent_low", "percent_high", "p")
+    writer.writerow(["arm", "metric", "kind", "day", "span", *numbers])
+    for metric, (observed, expected) in METRICS.items():
+        for kind, column in (("observed", observed), ("expected", expected)):
+            # In per cent of a day without any there is no difference.
+            if column is None or not totals[base].values[column].any(axis=0).all():
+                continue
+            for span in ("day", "up to day"):
+                for arm, of_days in daily(totals, base, column, cumulative=span != "day").items():
+                    for day, d in enumerate(of_days, start=1):
+                        row = [getattr(d, n) for n in numbers]
+                        writer.writerow([arm, metric, kind, day, span, *("" if math.isnan(v) else v for v in row)])
+    return text.getvalue()
 
 
 def as_csv(found: Sequence[Effect]) -> str:
@@ -96,13 +145,17 @@ def _table(rows: Sequence[Effect]) -> list[str]:
     return lines + [f"| {name} | " + " | ".join(cells.get((name, arm), "-") for arm in arms) + " |" for name in names]
 
 
-def _cell(effect: Effect) -> str:
-    d = effect.difference
+def _interval(d: Difference) -> str:
     if math.isnan(d.percent_low):
         return f"{d.percent:+.2f}" if math.isfinite(d.percent) else "-"
     text = f"{d.percent:+.2f} [{d.percent_low:+.2f}, {d.percent_high:+.2f}]"
-    text = f"**{text}**" if d.percent_low > 0 or d.percent_high < 0 else text
-    return text if math.isnan(effect.adjusted_p) else f"{text} p {effect.adjusted_p:.3f}"
+    return f"**{text}**" if d.percent_low > 0 or d.percent_high < 0 else text
+
+
+def _cell(effect: Effect) -> str:
+    text = _interval(effect.difference)
+    told = not math.isnan(effect.difference.percent_low) and not math.isnan(effect.adjusted_p)
+    return f"{text} p {effect.adjusted_p:.3f}" if told else text
 
 
 def _name(effect: Effect) -> str:

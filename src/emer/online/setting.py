@@ -13,6 +13,7 @@ from emer.world.hashing import Ints
 from emer.world.parameters import WorldParameters
 from emer.world.population import World, build_world
 from emer.world.pxtr import PxtrStage
+from emer.world.stage import MakesStage, MultiTaskStage
 from emer.world.walk import Walk
 
 
@@ -29,6 +30,7 @@ class Setting:
         slate: E, videos shown per request as far as the session's budget reaches.
         backend: what computes candidates and pxtrs, ``numba`` or, the reference, ``numpy``.
         parameters: fields of :class:`emer.world.parameters.WorldParameters` that differ from its defaults.
+        stage: makes the multi-task stage; None for the parametric one, truth with errors.
 
     Raises:
         EmerError: a number is out of range, there is no such backend, or ``parameters`` has an unknown field.
@@ -42,6 +44,7 @@ class Setting:
     slate: int = 8
     backend: str = "numba"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    stage: MakesStage | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("users", 1), ("slate", 1), ("candidates", self.slate), ("videos", 2 * self.candidates)):
@@ -60,20 +63,21 @@ class Setting:
         return build_world(self.seed, self.users, self.videos, replace(WorldParameters(), **values))
 
     @cached_property
-    def stage(self) -> PxtrStage:
-        """The multi-task stage, calibrated on what the fusion formula exposes."""
-        return PxtrStage.calibrated(self.world, self.candidates, self.slate)
+    def multi_task(self) -> MultiTaskStage:
+        """The multi-task stage; the parametric one is calibrated on what the fusion formula exposes."""
+        make = self.stage or PxtrStage.calibrated
+        return make(self.world, self.candidates, self.slate)
 
     @cached_property
     def candidate_stage(self) -> CandidateStage:
         """The candidates of a request with the stage's predictions."""
-        return candidate_stage(self.world, self.stage, self.candidates, self.backend)
+        return candidate_stage(self.world, self.multi_task, self.candidates, self.backend)
 
     def walk(self, users: Ints | None = None, block: int = 64) -> Walk:
         """Users before their first day."""
         return Walk(
             self.world,
-            self.stage,
+            self.multi_task,
             candidates=self.candidates,
             slate=self.slate,
             users=users,

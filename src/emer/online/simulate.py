@@ -68,6 +68,7 @@ def simulate(
     shares = [np.arange(first, min(first + size, users)) for first in range(0, users, size)]
     if processes == 1:
         return _join([_share(setting, arms, share, days, before, threads, progress) for share in shares])
+    _ = setting.multi_task  # what it takes to make it is done once, before the processes ask for it
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(

@@ -25,6 +25,7 @@ TOTALS = (
     "dislike",
     "requests",
     "sessions",
+    "long_sessions",
     "active",
     "return_chance",
 )
@@ -38,7 +39,7 @@ class Totals:
         users: (U,) ids, ascending.
         values: name of :data:`TOTALS` -> (U, D) float64. ``stay_time`` (the sum of watch time and the pauses between
             videos) and ``watch_time`` are in seconds, ``active`` is 0 or 1, ``return_chance`` the probability of it,
-            and the others are counts.
+            and the others are counts; ``long_sessions`` of those that reached the world's limit of requests.
     """
 
     users: Ints
@@ -121,3 +122,5 @@ def add_visit(values: dict[str, Floats], at: Ints, day: int | Ints, visit: Visit
     values["dislike"][at, day] += seen.dislike.sum(axis=1)
     values["requests"][at, day] += 1
     values["sessions"][at, day] += visit.asked.place == 0
+    last = visit.asked.place + 1 >= visit.world.parameters.session_requests
+    values["long_sessions"][at, day] += last & (seen.budget > 0)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars
@@ -122,6 +123,7 @@ class ForwardChain:
         *,
         on_train: Callable[[Block], None] | None = None,
         on_block: Callable[[Block, Encoder], None] | None = None,
+        on_step: Callable[[float], None] | None = None,
     ) -> np.ndarray:
         """Predict every query row by a model of earlier days.
 
@@ -131,6 +133,7 @@ class ForwardChain:
             queries: features of the rows to predict, with ``day``.
             on_train: called before each model is trained.
             on_block: called after each model's turn, with the encoder that it used.
+            on_step: called after each step with its share of the model's training.
 
         Returns:
             (rows of queries, K) float32: probabilities and expected seconds.
@@ -148,7 +151,7 @@ class ForwardChain:
             if rows.any():
                 if on_train is not None:
                     on_train(block)
-                self._train(self.encoder.transform(frame.filter(rows)), targets[rows], block.days[0])
+                self._train(self.encoder.transform(frame.filter(rows)), targets[rows], block.days[0], on_step)
                 # The last day has the longest history behind it, as the predicted days will.
                 last = day == day[past].max()
                 self._calibrate(self.encoder.transform(frame.filter(last)), targets[last])
@@ -159,7 +162,7 @@ class ForwardChain:
                 on_block(block, self.encoder)
         return out
 
-    def _train(self, rows: Encoded, targets: np.ndarray, day: int) -> None:
+    def _train(self, rows: Encoded, targets: np.ndarray, day: int, on_step: Callable[[float], None] | None) -> None:
         s, previous = self.settings, self.module if self.settings.warm_start else None
         seed = self.seed * 100_003 + day
         with torch.random.fork_rng(devices=[]), _quiet():
@@ -190,6 +193,7 @@ class ForwardChain:
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
+                callbacks=[_EachStep(on_step, module.steps)] if on_step is not None else None,
             )
             trainer.fit(module, DataLoader(batches, batch_size=None))
             if trainer.interrupted:
@@ -200,6 +204,16 @@ class ForwardChain:
         assert self.module is not None
         if self.watch is not None:
             self.module.calibrate_watch(rows, targets[:, self.watch])
+
+
+class _EachStep(pl.Callback):
+    """Tells of every step."""
+
+    def __init__(self, on_step: Callable[[float], None], steps: int) -> None:
+        self.on_step, self.steps = on_step, steps
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.on_step(1 / self.steps)
 
 
 @contextmanager

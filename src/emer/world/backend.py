@@ -16,6 +16,7 @@ from emer.world.hashing import Floats, Hash, Ints, Stream, hash_keys, normal_qua
 from emer.world.population import World
 from emer.world.pxtr import PxtrStage
 from emer.world.responses import OBJECTIVES, affinity, expected_rates, watch_moments, watch_thresholds
+from emer.world.stage import MultiTaskStage
 
 Backend = Literal["numpy", "numba"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
@@ -34,7 +35,7 @@ class CandidateStage(Protocol):
         """
 
 
-def candidate_stage(world: World, stage: PxtrStage, candidates: int, backend: str) -> CandidateStage:
+def candidate_stage(world: World, stage: MultiTaskStage, candidates: int, backend: str) -> CandidateStage:
     """The stage with C ``candidates`` per request.
 
     Args:
@@ -65,7 +66,7 @@ class NumpyCandidates:
     """The reference."""
 
     world: World
-    stage: PxtrStage
+    stage: MultiTaskStage
     candidates: int
 
     def __call__(self, users: Ints, fatigue: Floats, request: Hash) -> tuple[Ints, Floats, np.ndarray]:
@@ -79,7 +80,7 @@ class NumpyCandidates:
 class CompiledCandidates:
     """One loop over the requests, on one thread; :mod:`emer.kernels.candidates`."""
 
-    stage: PxtrStage
+    stage: MultiTaskStage
     candidates: int
     platform: Platform
 
@@ -133,14 +134,16 @@ class Platform(NamedTuple):
     quantile: np.ndarray  # (65536,) of the standard normal
 
     @classmethod
-    def of(cls, world: World, stage: PxtrStage, candidates: int) -> Platform:
+    def of(cls, world: World, stage: MultiTaskStage, candidates: int) -> Platform:
         """What the kernel reads of a world, a video's numbers side by side."""
         p = world.parameters
         durations, level = world.duration_levels
         threshold = watch_thresholds(world, durations)
         skipping = watch_moments(np.full_like(durations, p.skip_log_mean), p.skip_log_sd, threshold)
-        known = type(stage) is PxtrStage
-        error = stage.video_error if known else np.zeros((world.videos, len(OBJECTIVES)))
+        K = len(OBJECTIVES)
+        error, scale = np.zeros((world.videos, K)), np.ones(K)
+        if type(stage) is PxtrStage:
+            error, scale = stage.video_error, stage.scale
         noise = p.pxtr_noise * np.array(p.pxtr_activity)[world.activity]
         by_topic, by_fame = source_counts(p, candidates)
         return cls(
@@ -166,7 +169,7 @@ class Platform(NamedTuple):
             threshold=threshold,
             cap=np.exp(threshold),
             skipping=np.ascontiguousarray(skipping.T),
-            scale=np.array(stage.scale if known else np.ones(len(OBJECTIVES)), dtype=np.float64),
+            scale=scale.astype(np.float64),
             pair_sd=np.array(p.pxtr_pair_sd, dtype=np.float64),
             pxtr=np.array(
                 [

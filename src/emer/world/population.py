@@ -77,6 +77,14 @@ class World:
         return np.log(self.duration / self.parameters.duration_median)
 
     @cached_property
+    def favourite_category(self) -> Ints:
+        """(U,) the category that most of a user's topic candidates are of."""
+        share = np.diff(self.topic_quota, axis=1, prepend=0.0)
+        of_category = np.arange(share.shape[1]) % self.parameters.categories
+        by_category = [share[:, of_category == c].sum(axis=1) for c in range(self.parameters.categories)]
+        return np.stack(by_category).argmax(axis=0)
+
+    @cached_property
     def duration_levels(self) -> tuple[Floats, Ints]:
         """(L,) seconds, ascending, and (V,) each video's index: what depends on duration alone is computed once."""
         durations, level = np.unique(self.duration, return_inverse=True)

@@ -35,6 +35,10 @@ class Asked:
     def __len__(self) -> int:
         return self.user.size
 
+    def take(self, rows: Ints) -> Asked:
+        """The requests at ``rows``."""
+        return Asked(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Served:

@@ -11,8 +11,8 @@ from emer.world.backend import CandidateStage, NumpyCandidates
 from emer.world.exposure import choose_slate, watch_slate
 from emer.world.hashing import Floats, Ints, Stream, hash_keys, normals, uniform
 from emer.world.population import World
-from emer.world.pxtr import PxtrStage
 from emer.world.responses import affinity_in_list, potential_responses
+from emer.world.stage import MultiTaskStage
 from emer.world.visit import Asked, Served, Visit
 
 DAY_MS = 86_400_000
@@ -54,7 +54,7 @@ class Walk:
     def __init__(
         self,
         world: World,
-        stage: PxtrStage,
+        stage: MultiTaskStage,
         *,
         candidates: int,
         slate: int,
@@ -190,7 +190,7 @@ _STATE = (
 
 def walk_days(
     world: World,
-    stage: PxtrStage,
+    stage: MultiTaskStage,
     score: Callable[[np.ndarray], np.ndarray],
     *,
     candidates: int,
