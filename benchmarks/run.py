@@ -1,4 +1,4 @@
-"""Measures losses and metrics beside other ways to compute the same numbers, and writes RESULTS.md.
+"""Measures losses, metrics and the simulated world beside other ways to the same numbers, and writes RESULTS.md.
 
 python benchmarks/run.py                       # everything, some ten minutes, into benchmarks/
 python benchmarks/run.py --only gauc --only step   # two sections, into outputs/benchmarks/
