@@ -22,8 +22,12 @@ SARDINE = all(importlib.util.find_spec(name) is not None for name in ("sardine",
 
 MISSING = "not installed: `pip install --no-deps sardine-rec==1.0.8 gymnasium farama-notifications`"
 PEER, PEER_STEPS = "SARDINE, sardine/SlateTopK-Bored-v0", 1000
-SMALL, PAPER = ("small", 64), ("paper", 500)
-LIST_EFFECTS = {"list_fatigue": 0.12, "list_contrast": 0.15, "return_sensitivity": 0.5}  # as in conf/world
+SMALL, PAPER = ("64", 64), ("500", 500)
+LIST_EFFECTS = {
+    "list_fatigue": 0.12,
+    "list_contrast": 0.15,
+    "return_sensitivity": 0.5,
+}  # as in conf/world, whose fitted rates cost no time
 BACKENDS = ("numpy", "numba")
 GOALS = {("numpy", 64): 60_000, ("numpy", 500): 15_000, ("numba", 64): 100_000, ("numba", 500): 25_000}
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from emer.files import write_text
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE
-from emer.online.worlds import ROWS, OverWorlds, over_worlds
+from emer.online.worlds import ROWS, OverWorlds, draw, over_worlds, read_worlds
 
 HERE = Path(__file__).parent
 BASE = "fusion_formula"
-METRICS = [metric for metric, _ in ROWS if metric != "Dislike"]
+METRICS = [metric for metric, _ in ROWS if metric not in ("Dislike", "LT7")]
 ARMS = ["emer", "emer-no_comp", "emer-no_post", "emer-no_prior", "emer-no_evolve", "emer-no_iput"]
 PAPER = {
     "emer": [1.392, 1.542, 1.044, 0.435, 0.212, 0.695, 0.330],
@@ -52,7 +51,8 @@ def main() -> None:
     numbers = read(root)
     write_text(HERE / "results.csv", as_csv(numbers))
     write_text(HERE / "tables.md", "\n\n".join(sections(numbers)) + "\n")
-    shutil.copyfile(root / "main" / "worlds.png", HERE / "worlds.png")
+    worlds = {int(path.name.removeprefix("world_")): path for path in sorted((root / "main").glob("world_*"))}
+    draw(read_worlds(worlds, BASE), HERE / "worlds.png")
     print(HERE / "tables.md")
 
 

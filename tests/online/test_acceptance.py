@@ -112,7 +112,7 @@ def test_half_a_per_cent_of_stay_time_is_seen_with_three_thousand_twins() -> Non
     assert measured_twin_power(changed, base, 2999, percent=0.5, draws=500) >= 0.8
 
 
-def test_explored_slots_are_a_sample_of_all_candidates() -> None:
+def test_explored_first_slots_are_a_sample_of_all_candidates() -> None:
     place = preset("tiny", explore=0.05)
     slots = explored = 0
     sampled, everyone = [], []
@@ -131,7 +131,7 @@ def test_explored_slots_are_a_sample_of_all_candidates() -> None:
 
 
 def test_explored_slots_tell_what_a_random_order_would_do() -> None:
-    """Each has the same chance to show any candidate, so that their plain mean is the random policy's."""
+    """The first place has the same chance to show any candidate, so that its plain mean is the random policy's."""
     place = preset("tiny", explore=0.2)
     clicks = {}
     for arm in ("fusion_formula", "random"):

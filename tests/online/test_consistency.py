@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 from emer.errors import EmerError
 from emer.online import worlds
 from emer.online.arms import NamedArm
-from emer.online.consistency import ONLINE, as_csv, as_markdown, consistency, offline_gauc
+from emer.online.consistency import ONLINE, _spread, as_csv, as_markdown, consistency, offline_gauc
 from emer.online.experiment import Effect
 from emer.online.outcome_folder import plain
 from emer.online.setting import Setting
@@ -45,9 +45,12 @@ def test_gauc_of_an_arm_is_the_mean_concordance_of_its_requests(place) -> None:
 
 
 def test_fewer_requests_are_spread_over_the_day(place) -> None:
-    arms = {"pltr": NamedArm("pltr").score(place.world)}
-    few, many = (offline_gauc(place, arms, np.arange(200), n)["pltr"]["raw/pctr"] for n in (100, 10_000))
-    assert few != many and few == pytest.approx(many, abs=0.05)
+    score = NamedArm("pltr").score(place.world)
+    asked = [v.asked for v in place.walk(np.arange(200)).through_day(0, score)]
+    every = np.concatenate([a.request_id for a in asked])
+    chosen = np.concatenate([a.request_id for a in _spread(asked, 100)])
+    assert chosen.tolist() == every[np.linspace(0, every.size - 1, 100).astype(int)].tolist()
+    assert sum(map(len, _spread(asked, 10**6))) == every.size
 
 
 def test_the_correlation_is_spearmans_over_the_arms() -> None:
@@ -83,7 +86,7 @@ def written(folder: Path, percent: float, arms: tuple[str, ...] = ("a", "b")) ->
     found = [effect(arm, "AppStayTime", percent * (i + 1), "observed") for i, arm in enumerate(arms)]
     found += [effect(arm, m, -percent) for arm in arms for m in ONLINE]
     gauc = {
-        arm: {f"{f}/{p}": 0.5 + 0.1 * i for f in ("raw", "iput") for p in OBJECTIVES}
+        arm: {f"{f}/{p}": 0.5 + 0.1 * i * sign for f, sign in (("raw", 1), ("iput", -1)) for p in OBJECTIVES}
         for i, arm in enumerate(("base", *arms))
     }
     (folder / "effects.json").write_text(json.dumps([plain(e) for e in found]))
@@ -92,20 +95,24 @@ def written(folder: Path, percent: float, arms: tuple[str, ...] = ("a", "b")) ->
 
 
 def test_a_table_over_worlds_gathers_what_each_left(tmp_path) -> None:
-    folders = [written(tmp_path / str(i), percent) for i, percent in enumerate((1.0, 2.0, 3.0))]
+    folders = {i: written(tmp_path / str(i), percent) for i, percent in enumerate((1.0, 2.0, 3.0))}
     table = worlds.read_worlds(folders, "base")
     assert table.arms == ("a", "b")
     assert table.online["b", "AppStayTime"].mean == pytest.approx(4.0)
     assert table.online["a", "Like"].mean == pytest.approx(-2.0)
-    assert table.gauc["b", "iput/pltr"].mean == pytest.approx(0.2)
-    assert table.spearman["raw"].mean == pytest.approx(table.spearman["iput"].mean)
+    assert table.gauc["b", "raw/pltr"].mean == pytest.approx(0.2)
+    assert table.gauc["b", "iput/pltr"].mean == pytest.approx(-0.2)
+    # Both arms lose equally, so that the base alone stands out: ranks (3, 1.5, 1.5) against (1, 2, 3).
+    assert table.spearman["raw"].mean == pytest.approx(-(3**0.5) / 2)
+    assert table.spearman["iput"].mean == pytest.approx(3**0.5 / 2)
+    assert table.of_world["a", "AppStayTime"] == pytest.approx({0: 1.0, 1: 2.0, 2: 3.0})
     text = worlds.as_markdown(table)
-    assert "Mean over 3 worlds" in text and "| AppStayTime | +2.00 [-0.48, +4.48] (3) |" in text
+    assert "Mean over 3 worlds" in text and "| AppStayTime | +2.00 [-0.48, +4.48] (3/3) |" in text
     worlds.draw(table, tmp_path / "worlds.png")
     assert (tmp_path / "worlds.png").read_bytes().startswith(b"\x89PNG")
     other = written(tmp_path / "other", 1.0, ("a", "c"))
     with pytest.raises(EmerError, match="has the arms a, c, another world a, b"):
-        worlds.read_worlds([*folders, other], "base")
+        worlds.read_worlds({**folders, 9: other}, "base")
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,13 @@ SIZES = {
     "empty topics": (60, 30),
     "two videos": (2, 1),
     "odd": (777, 101),
+    "both halves round up": (777, 23),
 }
 CHANGES = {
     "usual": {},
     "no noise": {"pxtr_noise": 0.0, "request_shift": 0.0},
     "topics alone": {"topic_share": 1.0, "popular_share": 0.0, "topic_sharpness": 40.0},
+    "halves": {"topic_share": 0.5, "popular_share": 0.5},
     "no topics": {"topic_share": 0.0, "popular_share": 0.9, "popular_pool": 0.001},
     "errors in common": {"pxtr_shared": 1.0, "pxtr_noise": 3.0},
     "errors apart": {"pxtr_shared": 0.0, "pxtr_slope": 1.7, "pxtr_duration_bias": -2.0},
@@ -59,6 +61,7 @@ def test_the_kernel_is_numpys(size: str, change: str) -> None:
     world = build_world(-3, USERS, videos, replace(WorldParameters(), **CHANGES[change]))
     numpy, numba = of_both(world, candidates)
     expected, found = numpy(*requests(world)), numba(*requests(world))
+    assert found[0].shape == (90, candidates)
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])
     assert found[2].dtype == expected[2].dtype == np.float32
@@ -66,7 +69,7 @@ def test_the_kernel_is_numpys(size: str, change: str) -> None:
     with np.errstate(divide="ignore"):
         logs = [np.maximum(np.log(pxtr, dtype=np.float64), -100.0) for pxtr in (expected[2], found[2])]
     assert np.abs(logs[0] - logs[1]).max() < 2e-7
-    assert (found[2] != expected[2]).mean() < 1e-4
+    assert (found[2] != expected[2]).sum() <= 3
 
 
 def test_a_request_is_the_same_alone() -> None:

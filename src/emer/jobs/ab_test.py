@@ -12,13 +12,14 @@ from rich.console import Console
 from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
-from emer.jobs.run_arms import arms_of
+from emer.jobs.run_arms import arms_of, check_apart
 from emer.jobs.simulation import check_users, counting, new_folder
 from emer.jobs.train import close_loggers
 from emer.online.ab_test import Plan, run_test
 from emer.online.experiment import Effect
 from emer.online.outcome_folder import plain, summary, write_outcome
 from emer.online.setting import Setting
+from emer.run_folder import RunFolder
 
 
 def ab_test(cfg: DictConfig) -> None:
@@ -30,6 +31,11 @@ def ab_test(cfg: DictConfig) -> None:
     setting: Setting = instantiate(cfg.world)
     arms = arms_of(list(cfg.arms))
     check_users(cfg.users, setting)
+    _check_logger(cfg)
+    for path in filter(Path.is_dir, map(Path, map(str, cfg.arms))):
+        source = OmegaConf.select(RunFolder(path).load_config(), "data.source")
+        if source is not None and "setting" in source and source.setting.seed == setting.seed:
+            check_apart(cfg.users, setting, int(source.users), path)
     plan = plan_of(cfg)
     target = new_folder(cfg, f"{cfg.name}_{setting.name}")
     with counting("Simulated user-days", plan.users * (plan.before + plan.days * len(arms))) as progress:
@@ -45,7 +51,7 @@ def ab_test(cfg: DictConfig) -> None:
 
 
 def plan_of(cfg: DictConfig) -> Plan:
-    """The keys of conf/shared/ab_plan.yaml.
+    """The keys that conf/ab_test.yaml and conf/ab_worlds.yaml share.
 
     Raises:
         EmerError: a number is out of range, or a segment is unknown.
@@ -62,11 +68,15 @@ def plan_of(cfg: DictConfig) -> Plan:
     )
 
 
-def to_wandb(cfg: DictConfig, folder: Path, found: list[Effect]) -> None:
-    """The table, the picture and every difference in per cent, as one W&B run; nothing with ``logger=none``."""
+def _check_logger(cfg: DictConfig) -> None:
     for name, node in (cfg.logger or {}).items():
         if name != "wandb" or node is None:
             raise EmerError(f"logger has {name}; an A/B test logs to wandb, or with logger=none to none")
+
+
+def to_wandb(cfg: DictConfig, folder: Path, found: list[Effect]) -> None:
+    """The table, the picture and every difference in per cent, as one W&B run; nothing with ``logger=none``."""
+    for node in (cfg.logger or {}).values():
         logger: WandbLogger = instantiate(
             node, run_dir=str(folder), name=folder.name, group=cfg.run.group, tags=[cfg.task_name, str(cfg.world.name)],
             config=OmegaConf.to_container(cfg),

@@ -11,7 +11,7 @@ from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.ab_test import plan_of
-from emer.jobs.run_arms import RunArm, arms_of
+from emer.jobs.run_arms import RunArm, arms_of, check_apart
 from emer.jobs.simulation import counting, new_folder, result_folder
 from emer.labels import method_label
 from emer.online.ab_test import run_test
@@ -29,9 +29,15 @@ def ab_worlds(cfg: DictConfig) -> None:
         EmerError: ``runs`` has no runs of ``data=world``, their worlds do not match, or a number is out of range.
     """
     plan = plan_of(cfg)
+    if folders := [name for name in map(str, cfg.arms) if Path(name).is_dir()]:
+        raise EmerError(
+            f"arms: {', '.join(folders)} is a run of one world; here arms are names, and runs come from runs="
+        )
     fixed = arms_of(list(cfg.arms), least=1)
     base = next(iter(fixed))
-    by_world, settings = _runs(Path(cfg.runs))
+    by_world, settings = _runs(Path(cfg.runs), plan.users)
+    if both := sorted(set(fixed) & set(next(iter(by_world.values())))):
+        raise EmerError(f"arms: {', '.join(both)} is also the label of a run; leave one of the two out")
     folder = result_folder(cfg, "ab_worlds")
     _claim(folder, cfg)
     total = len(by_world) * plan.users * (plan.before + plan.days * (len(fixed) + len(next(iter(by_world.values())))))
@@ -46,7 +52,7 @@ def ab_worlds(cfg: DictConfig) -> None:
             with atomic_path(target) as temporary:
                 temporary.mkdir(parents=True)
                 write_outcome(temporary, outcome)
-    table = read_worlds([folder / f"world_{seed}" for seed in by_world], base)
+    table = read_worlds({seed: folder / f"world_{seed}" for seed in by_world}, base)
     write_text(folder / "worlds.md", as_markdown(table))
     write_text(folder / "worlds.csv", as_csv(table))
     draw(table, folder / "worlds.png")
@@ -55,8 +61,8 @@ def ab_worlds(cfg: DictConfig) -> None:
     out.print(str(folder), soft_wrap=True, highlight=False)
 
 
-def _runs(folder: Path) -> tuple[dict[int, dict[str, Path]], dict[int, Setting]]:
-    """World seed -> label -> run, and the platform of each world."""
+def _runs(folder: Path, users: int) -> tuple[dict[int, dict[str, Path]], dict[int, Setting]]:
+    """World seed -> label -> run, and the platform of each world, whose first ``users`` are tested."""
     found, settings = {}, {}
     for status in sorted(folder.glob("*/status.json")):
         run = RunFolder(status.parent)
@@ -64,11 +70,14 @@ def _runs(folder: Path) -> tuple[dict[int, dict[str, Path]], dict[int, Setting]]
         node = OmegaConf.select(cfg, "data.source.setting")
         if node is None:
             raise EmerError(f"runs: {run.path} was not trained on data=world, so that no world is its own")
+        if (state := run.status().get("status")) != "finished":
+            raise EmerError(f"runs: {run.path} is {state or 'without a status'}; finish it, or move it away")
         rest = OmegaConf.to_container(node, resolve=True)
         assert isinstance(rest, dict)
         seed = int(rest.pop("seed"))
         found[run.path] = (seed, method_label(cfg.method), rest)
         settings[seed] = instantiate(node)
+        check_apart(users, settings[seed], int(cfg.data.source.users), run.path)
     if not found:
         raise EmerError(f"runs: {folder} has no run folders below it; name the folder of a sweep")
     return arms_by_world(found), settings

@@ -13,6 +13,7 @@ from emer.instantiation import instantiate
 from emer.jobs.train import best_checkpoint, readable
 from emer.labels import method_label
 from emer.online.arms import NamedArm, network_score
+from emer.online.setting import Setting
 from emer.online.simulate import LoadArm
 from emer.run_folder import RunFolder
 from emer.training.evaluated_module import EvaluatedModule
@@ -47,11 +48,22 @@ class RunArm:
         return network_score(world, module.eval())
 
 
+def check_apart(users: int, setting: Setting, logged: int, run: Path) -> None:
+    """Raises:
+    EmerError: the first ``users`` of the world reach into the last ``logged``, whose log a run has learnt from.
+    """
+    if users + logged > setting.users:
+        raise EmerError(
+            f"users is {users}; {run} has learnt from the last {logged} of the world's {setting.users} users, so that "
+            f"at most {setting.users - logged} can be tested"
+        )
+
+
 def arms_of(names: list[str], least: int = 2) -> dict[str, LoadArm]:
     """Label -> loader, in the order given; ``least`` of them must be there.
 
     Raises:
-        EmerError: an arm is unknown, or two are the same.
+        EmerError: an arm is unknown, two are the same, or there are fewer than ``least``.
     """
     arms: dict[str, LoadArm] = {}
     for name in map(str, names):

@@ -21,6 +21,8 @@ def check_users(users: int, setting: Setting) -> None:
     """
     if not 1 <= users <= setting.users:
         raise EmerError(f"users is {users}; world={setting.name} has 1 to {setting.users} (world.users)")
+    if users > setting.known_users:
+        raise EmerError(f"users is {users}; the multi-task stage knows {setting.known_users} (world.stage.users)")
 
 
 def result_folder(cfg: DictConfig, name: str) -> Path:

@@ -98,7 +98,7 @@ def _log(setting: Setting, users: Ints) -> tuple[Floats, np.ndarray, np.ndarray,
         if count >= _REQUESTS * 20:
             break
     return (
-        np.concatenate([p.pxtr[:] for p in parts]),
+        np.concatenate([p.pxtr for p in parts]),
         np.concatenate([p.label for p in parts]),
         np.concatenate([p.watch_time for p in parts]),
         np.concatenate([p.exposed for p in parts]),

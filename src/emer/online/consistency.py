@@ -26,7 +26,7 @@ INTERACTION_PXTRS = OBJECTIVES[-len(INTERACTIONS) :]
 ONLINE = tuple(name for name, (_, expected) in METRICS.items() if expected is not None)
 """The interactions' online metrics, in the order of :data:`INTERACTION_PXTRS`."""
 
-_BLOCK = 64  # requests scored at a time
+_BLOCK = 64  # users who walk together, which decides which of their requests are taken
 
 
 def offline_gauc(setting: Setting, rankers: Mapping[str, Score], users: Ints, requests: int) -> dict[str, dict]:
@@ -133,6 +133,7 @@ def as_markdown(found: Consistency) -> str:
             lines.append(f"| GAUC {title} | " + " | ".join(cells) + f" | {_number(rank)} |")
         cells = [f"{found.online[arm][metric]:+.2f} %" for arm in found.arms]
         lines.append(f"| online {metric} (expected) | " + " | ".join(cells) + " | |")
+    # NaN if one of them is: a mean over fewer interactions would be another number.
     means = [float(np.mean(list(rank.values()))) for rank in (found.raw, found.iput)]
     lines += ["", f"Mean Spearman over the interactions: raw {_number(means[0])}, IPUT {_number(means[1])}."]
     return "\n".join(lines) + "\n"

@@ -141,8 +141,8 @@ def lifetime(totals: Totals, column: str = "active") -> Floats:
 
 def daily(
     totals: Mapping[str, Totals], base: str, metric: str, *, cumulative: bool = False
-) -> dict[str, list[Difference]]:
-    """Arm -> its difference from the base on each day, or over all days up to each.
+) -> dict[str, list[Difference | None]]:
+    """Arm -> its difference from the base on each day, or over all days up to each; None where the base has none.
 
     Args:
         totals: arm -> totals of the same users on the same days.
@@ -152,7 +152,10 @@ def daily(
     """
     of = {arm: t.values[metric].cumsum(axis=1) if cumulative else t.values[metric] for arm, t in totals.items()}
     return {
-        arm: [_twins(of[arm][:, day], of[base][:, day]) for day in range(totals[base].days)]
+        arm: [
+            _twins(of[arm][:, day], of[base][:, day]) if of[base][:, day].any() else None
+            for day in range(totals[base].days)
+        ]
         for arm in totals
         if arm != base
     }

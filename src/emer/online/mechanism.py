@@ -30,7 +30,7 @@ class Mechanism:
     """Attributes:
     pxtr: the interaction's pxtr.
     metric: its online metric, as probabilities given what was watched.
-    gauc: (eta, alpha) -> GAUC against the raw pxtr, on the requests that alpha = 0 serves.
+    gauc: (eta, alpha) -> GAUC against the raw pxtr, on the requests that alpha = 0 serves (which depend on eta).
     online: (eta, alpha) -> difference from alpha = 0; none for alpha = 0.
     """
 
@@ -94,11 +94,11 @@ def as_markdown(found: Mechanism) -> str:
         f"Ranking by log {found.pxtr} - alpha log(pvtr + 1.2): {found.metric} (expected) in per cent of alpha = 0, "
         "with 95 % interval, where a session's budget is spent in seconds (eta = 1), in videos (eta = 0), or in both.",
         "",
-        f"| alpha | GAUC with {found.pxtr} | " + " | ".join(f"eta = {eta:g}" for eta in etas) + " |",
+        f"| alpha | GAUC with {found.pxtr}, eta = {etas[0]:g} | " + " | ".join(f"eta = {eta:g}" for eta in etas) + " |",
         "|---" * (len(etas) + 2) + "|",
     ]
     for alpha in alphas:
-        cells = [_cell(found.online.get((eta, alpha))) for eta in etas]
+        cells = ["0" if alpha == 0 else _cell(found.online.get((eta, alpha))) for eta in etas]
         lines.append(f"| {alpha:g} | {found.gauc[etas[0], alpha]:.3f} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -122,11 +122,16 @@ def draw(found: Mechanism, target: Path) -> None:
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
     above.plot(alphas, [found.gauc[etas[0], alpha] for alpha in alphas], "o-", color="0.3", ms=4)
-    above.set_ylabel(f"offline GAUC\nwith {found.pxtr}")
+    above.set_ylabel(f"offline GAUC\nwith {found.pxtr},\neta = {etas[0]:g}")
     for index, eta in enumerate(etas):
         told = [found.online.get((eta, alpha)) for alpha in alphas]
-        middle = [0.0 if d is None else d.percent for d in told]
-        low, high = ([0.0 if d is None else getattr(d, f"percent_{s}") for d in told] for s in ("low", "high"))
+        middle, low, high = (
+            [
+                0.0 if alpha == 0 else np.nan if d is None else getattr(d, name)
+                for alpha, d in zip(alphas, told, strict=True)
+            ]
+            for name in ("percent", "percent_low", "percent_high")
+        )
         colour = _COLOURS[index % len(_COLOURS)]
         below.plot(alphas, middle, "o-", color=colour, ms=4, label=f"eta = {eta:g}")
         below.fill_between(alphas, low, high, color=colour, alpha=0.2, lw=0)
@@ -147,7 +152,9 @@ def _axes(found: Mapping[tuple[float, float], float]) -> tuple[list[float], list
 
 def _cell(difference: Difference | None) -> str:
     if difference is None:
-        return "0"
+        return "-"
     d = difference
+    if np.isnan(d.percent_low):
+        return f"{d.percent:+.1f}"
     text = f"{d.percent:+.1f} [{d.percent_low:+.1f}, {d.percent_high:+.1f}]"
     return f"**{text}**" if d.percent_low > 0 or d.percent_high < 0 else text

@@ -70,19 +70,20 @@ def health_markdown(health: Health) -> str:
 
 
 def days_csv(totals: Mapping[str, Totals], base: str) -> str:
-    """Every metric day by day, and up to each day."""
+    """Every metric day by day, and up to each day, from day 0; a day without any of it in the base has no row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     numbers = ("percent", "percent_low", "percent_high", "p")
-    writer.writerow(["arm", "metric", "kind", "day", "span", *numbers])
+    writer.writerow(["arm", "metric", "kind", "day", "span", *numbers[:3], "p_unadjusted"])
     for metric, (observed, expected) in METRICS.items():
         for kind, column in (("observed", observed), ("expected", expected)):
-            # In per cent of a day without any there is no difference.
-            if column is None or not totals[base].values[column].any(axis=0).all():
+            if column is None:
                 continue
             for span in ("day", "up to day"):
                 for arm, of_days in daily(totals, base, column, cumulative=span != "day").items():
-                    for day, d in enumerate(of_days, start=1):
+                    for day, d in enumerate(of_days):
+                        if d is None:
+                            continue
                         row = [getattr(d, n) for n in numbers]
                         writer.writerow([arm, metric, kind, day, span, *("" if math.isnan(v) else v for v in row)])
     return text.getvalue()
@@ -116,12 +117,13 @@ def draw(found: Sequence[Effect], totals: Mapping[str, Totals], base: str, targe
         colour, label = _COLOURS[index % len(_COLOURS)], arm
         left.errorbar(percent, places, xerr=(percent - low, high - percent), fmt="o", color=colour, label=label, ms=4)
         of_days = daily(totals, base, "stay_time")[arm]
-        days = np.arange(1, len(of_days) + 1)
-        middle = np.array([d.percent for d in of_days])
-        right.plot(days, middle, "o-", color=colour, label=label, ms=4)
-        right.fill_between(
-            days, [d.percent_low for d in of_days], [d.percent_high for d in of_days], color=colour, alpha=0.2, lw=0
+        days = np.arange(len(of_days))
+        middle, below, above = (
+            [np.nan if d is None else getattr(d, name) for d in of_days]
+            for name in ("percent", "percent_low", "percent_high")
         )
+        right.plot(days, middle, "o-", color=colour, label=label, ms=4)
+        right.fill_between(days, below, above, color=colour, alpha=0.2, lw=0)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlabel(f"difference from {base}, %")

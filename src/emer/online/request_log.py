@@ -30,8 +30,8 @@ _VERSION = 1
 class WorldLog:
     """A log of the world's *last* users under one arm, cut by time; A/B tests take the first users.
 
-    Nobody whom a model is tested on has therefore left a trace in its training log. World, list effects and everything
-    else are those of the setting.
+    As long as a test has at most ``setting.users - users`` users, nobody of them has left a trace in the log; the jobs
+    refuse more. World, list effects and everything else are those of the setting.
 
     Args:
         setting: the platform.
@@ -60,6 +60,11 @@ class WorldLog:
                 raise EmerError(f"data.source.{name} is {getattr(self, name)}; it must be at least 1")
         if self.users > self.setting.users:
             raise EmerError(f"data.source.users is {self.users}; world={self.setting.name} has {self.setting.users}")
+        if self.setting.known_users < self.setting.users:
+            raise EmerError(
+                f"data.source.setting: the multi-task stage knows the first {self.setting.known_users} of "
+                f"{self.setting.users} users, and the log is of the last; set stage.users to all of them"
+            )
         NamedArm(self.served_by)
 
     def describe(self) -> str:
@@ -82,7 +87,11 @@ class WorldLog:
                 table = logged_requests(self.setting.world, served.take(slice(start, stop)), start)
                 write_requests(replace(table, schema=self._schema(table.schema)), path)
 
-        key = config_hash([_VERSION, asdict(self), asdict(self.setting.world.parameters)])
+        content = asdict(self)
+        # Where a stage is kept, and what computes the candidates, change nothing in the log.
+        del content["setting"]["backend"]
+        content["setting"]["stage"].pop("cache_dir", None)
+        key = config_hash([_VERSION, type(self.setting.stage).__name__, content, asdict(self.setting.world.parameters)])
         return build_once(Path(cache_dir) / f"world-{key}", [f"{s}/part-0.parquet" for s in SPLITS], build)
 
     def _schema(self, schema: Schema) -> Schema:

@@ -56,6 +56,11 @@ class Setting:
         if unknown:
             raise EmerError(f"world.parameters has no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
+    @property
+    def known_users(self) -> int:
+        """The first users whom the multi-task stage knows: all of them, but for a trained one that has seen fewer."""
+        return min(self.users, getattr(self.stage, "users", self.users))
+
     @cached_property
     def world(self) -> World:
         """The users and videos."""

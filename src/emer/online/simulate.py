@@ -1,4 +1,5 @@
-"""All arms of an experiment, in one process or several; the result is the same, user by user."""
+"""All arms of an experiment, in one process or several; the result is the same, user by user, but for
+the rounding of networks, whose batches differ."""
 
 from __future__ import annotations
 

@@ -19,8 +19,12 @@ from emer.files import atomic_path
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE
 from emer.online.experiment import METRICS
 
-ROWS = tuple((metric, "observed" if expected is None else "expected") for metric, (_, expected) in METRICS.items())
-"""Metric and kind of the table's rows: interactions as their probabilities given what was watched."""
+ROWS = (
+    *((metric, "observed" if expected is None else "expected") for metric, (_, expected) in METRICS.items()),
+    ("LT7", "expected"),
+)
+"""Metric and kind of the table's rows: interactions as their probabilities given what was watched. LT7 is there after
+seven days."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class WorldsTable:
     online: (arm, metric) -> difference from the base in per cent.
     gauc: (arm, ``raw/<pxtr>`` or ``iput/<pxtr>``) -> difference of the offline GAUC from the base's.
     spearman: ``raw`` and ``iput`` -> Spearman's correlation over the arms, mean over the interactions.
-    of_world: (arm, metric) -> the number of every world.
+    of_world: (arm, metric) -> seed of the world -> its number.
     """
 
     base: str
@@ -71,36 +75,36 @@ class WorldsTable:
     online: dict[tuple[str, str], OverWorlds]
     gauc: dict[tuple[str, str], OverWorlds]
     spearman: dict[str, OverWorlds]
-    of_world: dict[tuple[str, str], list[float]]
+    of_world: dict[tuple[str, str], dict[int, float]]
 
 
-def read_worlds(folders: Sequence[Path], base: str) -> WorldsTable:
-    """Gather the tests that :func:`emer.online.outcome_folder.write_outcome` left, one per world.
+def read_worlds(folders: Mapping[int, Path], base: str) -> WorldsTable:
+    """Gather the tests that :func:`emer.online.outcome_folder.write_outcome` left, by the world's seed.
 
     Raises:
         EmerError: there is none, or they have different arms.
     """
     if not folders:
         raise EmerError("there is no test to gather")
-    online: dict[tuple[str, str], list[float]] = {}
+    online: dict[tuple[str, str], dict[int, float]] = {}
     gauc: dict[tuple[str, str], list[float]] = {}
     spearman: dict[str, list[float]] = {"raw": [], "iput": []}
     arms: tuple[str, ...] | None = None
-    for folder in folders:
+    for seed, folder in folders.items():
         effects = json.loads((folder / "effects.json").read_text(encoding="utf-8"))
         mine = [e for e in effects if e["design"] == "twin" and e["segment"] == "all"]
         here = tuple(dict.fromkeys(e["arm"] for e in mine))
-        if arms not in (None, here):
-            raise EmerError(f"{folder} has the arms {', '.join(here)}, another world {', '.join(arms or ())}")
-        arms = here
+        arms = arms or here
+        if set(here) != set(arms):
+            raise EmerError(f"{folder} has the arms {', '.join(here)}, another world {', '.join(arms)}")
         for e in mine:
             if (e["metric"], e["kind"]) in ROWS and e["percent"] is not None:
-                online.setdefault((e["arm"], e["metric"]), []).append(e["percent"])
+                online.setdefault((e["arm"], e["metric"]), {})[seed] = e["percent"]
         _gather_offline(folder / "consistency.csv", base, gauc, spearman)
     return WorldsTable(
         base,
         arms or (),
-        {key: over_worlds(values) for key, values in online.items()},
+        {key: over_worlds(list(values.values())) for key, values in online.items()},
         {key: over_worlds(values) for key, values in gauc.items()},
         {key: over_worlds(values) for key, values in spearman.items() if values},
         online,
@@ -118,13 +122,14 @@ def _gather_offline(
     pxtr_of = dict(zip(ONLINE, INTERACTION_PXTRS, strict=True))
     for row in rows:
         for family in ("raw", "iput"):
-            gain = float(row[f"gauc_{family}"]) - float(of_base[row["interaction"]][f"gauc_{family}"])
-            if row["arm"] != base:
+            mine, theirs = (r[f"gauc_{family}"] for r in (row, of_base[row["interaction"]]))
+            if row["arm"] != base and mine and theirs:
+                gain = float(mine) - float(theirs)
                 gauc.setdefault((row["arm"], f"{family}/{pxtr_of[row['interaction']]}"), []).append(gain)
     for family, found in spearman.items():
-        told = [float(row[f"spearman_{family}"]) for row in of_base.values() if row[f"spearman_{family}"]]
-        if told:
-            found.append(float(np.mean(told)))
+        told = [row[f"spearman_{family}"] for row in of_base.values()]
+        if all(told):  # a mean over fewer interactions would be another number
+            found.append(float(np.mean([float(value) for value in told])))
 
 
 def as_markdown(table: WorldsTable) -> str:
@@ -132,8 +137,8 @@ def as_markdown(table: WorldsTable) -> str:
     worlds = next(iter(table.online.values())).worlds
     head = ["| | " + " | ".join(table.arms) + " |", "|---" * (len(table.arms) + 1) + "|"]
     lines = [
-        f"Mean over {worlds} worlds and its 95 % interval, the worlds being the sample; bold where it leaves out 0; in "
-        "round brackets how many worlds have the mean's sign.",
+        f"Mean over {worlds} worlds and its 95 % interval, the worlds being the sample; bold where it leaves out 0, "
+        "not corrected for their number; in round brackets how many of the worlds have the mean's sign.",
         "",
         f"Online, difference from {table.base} in per cent (twins; interactions as their probabilities given what was "
         "watched):",
@@ -142,6 +147,8 @@ def as_markdown(table: WorldsTable) -> str:
     ]
     for metric, _ in ROWS:
         cells = [_cell(table.online.get((arm, metric)), 2) for arm in table.arms]
+        if set(cells) == {"-"}:
+            continue
         lines.append(f"| {metric} | " + " | ".join(cells) + " |")
     if table.gauc:
         lines += ["", f"Offline GAUC, difference from {table.base} on the requests that it serves:", "", *head]
@@ -167,14 +174,15 @@ def as_csv(table: WorldsTable) -> str:
     for family, correlation in table.spearman.items():
         writer.writerow(["spearman", "", family, *_blank(correlation)])
     for (arm, name), percents in table.of_world.items():
-        for index, percent in enumerate(percents):
-            writer.writerow([f"online, world {index}", arm, name, percent, "", "", "", 1])
+        for seed, percent in percents.items():
+            writer.writerow([f"online, world {seed}", arm, name, percent, "", "", "", 1])
     return text.getvalue()
 
 
 def draw(table: WorldsTable, target: Path) -> None:
     """One panel per metric: every arm's mean with its interval, and each world as a dot."""
-    metrics = [metric for metric, _ in ROWS if metric != "Dislike"]
+    told = {metric for _, metric in table.online}
+    metrics = [metric for metric, _ in ROWS if metric in told and metric != "Dislike"]
     columns = 4
     rows = -(-len(metrics) // columns)
     figure = Figure(figsize=(13, 0.6 + rows * (0.9 + 0.26 * len(table.arms))), layout="constrained")
@@ -184,7 +192,7 @@ def draw(table: WorldsTable, target: Path) -> None:
             found = table.online.get((arm, metric))
             if found is None:
                 continue
-            axes.plot(table.of_world[arm, metric], [place] * found.worlds, ".", color="0.65", ms=5)
+            axes.plot(list(table.of_world[arm, metric].values()), [place] * found.worlds, ".", color="0.65", ms=5)
             half = [[found.mean - found.low], [found.high - found.mean]]
             axes.errorbar([found.mean], [place], xerr=half, fmt="o", color="#0072B2", ms=4, capsize=2)
         axes.axvline(0, color="0.5", lw=0.8)
@@ -207,7 +215,7 @@ def _cell(found: OverWorlds | None, digits: int) -> str:
     if not np.isnan(found.low):
         text += f" [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
     text = f"**{text}**" if found.certain else text
-    return f"{text} ({found.same_sign})"
+    return f"{text} ({found.same_sign}/{found.worlds})"
 
 
 def _blank(found: OverWorlds) -> list[object]:
@@ -238,4 +246,4 @@ def arms_by_world(settings: Mapping[Path, tuple[int, str, object]]) -> dict[int,
     for seed, here in found.items():
         if missing := sorted(every - set(here)):
             raise EmerError(f"runs: world {seed} has no {', '.join(missing)}, which another world has")
-    return dict(sorted(found.items()))
+    return {seed: dict(sorted(here.items())) for seed, here in sorted(found.items())}

@@ -1,6 +1,6 @@
 """What a platform's multi-task model may know of the simulated world: features, and the log of the exposures.
 
-Only this file of the room looks at a world, and it hands on nothing else.
+Only this file of the room reads what is in a world, and it hands on nothing else.
 """
 
 from __future__ import annotations

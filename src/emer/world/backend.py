@@ -50,7 +50,7 @@ def candidate_stage(world: World, stage: MultiTaskStage, candidates: int, backen
     check_backend(backend)
     if backend == "numpy":
         return NumpyCandidates(world, stage, candidates)
-    return CompiledCandidates(stage, candidates, Platform.of(world, stage, candidates))
+    return CompiledCandidates(stage, candidates, Platform.of(world, stage, candidates), world.parameters.categories)
 
 
 def check_backend(backend: str) -> None:
@@ -83,10 +83,19 @@ class CompiledCandidates:
     stage: MultiTaskStage
     candidates: int
     platform: Platform
+    categories: int
 
     def __call__(self, users: Ints, fatigue: Floats, request: Hash) -> tuple[Ints, Floats, np.ndarray]:
         from emer.kernels.candidates import propose_rows, pxtr_rows, rate_rows
 
+        U, categories = self.platform.user_number.shape[0], self.categories
+        if users.size and not 0 <= users.min() <= users.max() < U:
+            raise ValueError(f"users are {users.min()} to {users.max()}; the world has 0 to {U - 1}")
+        if fatigue.shape != (users.size, categories) or request.shape != users.shape:
+            raise ValueError(
+                f"fatigue is {fatigue.shape}, request {request.shape}; {users.size} users have "
+                f"({users.size}, {categories}) and ({users.size},)"
+            )
         shape = users.size, self.candidates
         videos, z = np.empty(shape, dtype=np.int64), np.empty(shape)
         propose_rows(self.platform, users, request, fatigue, videos, z)

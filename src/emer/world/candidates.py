@@ -37,7 +37,9 @@ def draw_candidates(world: World, users: Ints, count: int, request: Hash) -> Int
 
 def source_counts(parameters: WorldParameters, count: int) -> tuple[int, int]:
     """How many of ``count`` candidates come from the user's topics, and from the popular videos."""
-    return round(parameters.topic_share * count), round(parameters.popular_share * count)
+    # Both may round up: the second then takes what is left.
+    by_topic = min(round(parameters.topic_share * count), count)
+    return by_topic, min(round(parameters.popular_share * count), count - by_topic)
 
 
 def _from_topics(world: World, quota: Floats, count: int, request: Hash) -> Ints:
