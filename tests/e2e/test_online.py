@@ -62,6 +62,13 @@ def test_a_trained_run_meets_formulas_in_an_ab_test(run) -> None:
         (["days=0"], "days is 0; it must be at least 1"),
         (["segments=[age]"], "segments has age; there are activity, category"),
         (["offline_requests=-1"], "offline_requests is -1; it must be at least 0"),
+        (["users=1.5"], "users is 1.5; it must be a whole number"),
+        (["before=null"], "before is None; it must be a whole number"),
+        (["segments=activity"], "segments is 'activity'; give a list, segments=[...]"),
+        (["world.candidates=16.5"], "world.candidates is 16.5; it must be a whole number"),
+        (["+world.parameters.eta=2.0"], "world.parameters.eta is 2.0; it must lie in [0, 1]"),
+        (["+world.parameters.topic_share=0.9"], "are together more than 1, all candidates"),
+        (["+world.parameters.interaction_slope=[1.0]"], "it must have the form of (0.3, 0.35, 0.6, 0.1)"),
         (["logger=csv"], "logger has csv; an A/B test logs to wandb"),
         (["world.slate=40"], "world.candidates is 32; it must be at least 40"),
     ],
@@ -108,8 +115,15 @@ def test_each_run_of_a_sweep_is_tested_in_its_own_world(run, tmp_path) -> None:
     assert not (tmp_path / "out" / "world_1" / "effects.png").exists()
     other = run("ab-worlds", *settings, "days=2")
     assert other.status == 1 and "holds tests with other settings" in other.err
+    assert "of other runs" in other.err
     none = run("ab-worlds", f"runs={tmp_path}", "users=60")
     assert none.status == 1 and "has no run folders below it" in none.err
+    everybody = run("ab-worlds", *settings, "users=1950")
+    assert everybody.status == 1 and "at most 1940 can be tested" in everybody.err
+    status = next((tmp_path / "sweep").glob("*/status.json"))
+    status.write_text(status.read_text().replace("finished", "failed"))
+    failed = run("ab-worlds", *settings)
+    assert failed.status == 1 and "is failed; finish it, or move it away" in failed.err
 
 
 def test_the_mechanism_is_drawn(run) -> None:

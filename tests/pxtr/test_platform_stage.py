@@ -205,7 +205,7 @@ def test_exploration_shows_what_the_formula_does_not(place: Setting) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"exposures": 0}, "world.stage.exposures is 0; it must be at least 1"),
+        ({"exposures": 0}, "world.stage.exposures is 0; it must be a whole number of at least 1"),
         ({"users": 0}, "world.stage.users is 0"),
         ({"seed": -1}, "world.stage.seed is -1"),
         ({"explore": 1.5}, "world.stage.explore is 1.5; it must be between 0 and 1"),

@@ -13,7 +13,7 @@ from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.run_arms import arms_of, check_apart
-from emer.jobs.simulation import check_users, counting, new_folder
+from emer.jobs.simulation import as_list, check_users, counting, new_folder
 from emer.jobs.train import close_loggers
 from emer.online.ab_test import Plan, run_test
 from emer.online.experiment import Effect
@@ -29,10 +29,10 @@ def ab_test(cfg: DictConfig) -> None:
         EmerError: an arm is unknown or given twice, or a number is out of range.
     """
     setting: Setting = instantiate(cfg.world)
-    arms = arms_of(list(cfg.arms))
+    arms = arms_of(as_list(cfg, "arms"))
     check_users(cfg.users, setting)
     _check_logger(cfg)
-    for path in filter(Path.is_dir, map(Path, map(str, cfg.arms))):
+    for path in filter(Path.is_dir, map(Path, map(str, as_list(cfg, "arms")))):
         source = OmegaConf.select(RunFolder(path).load_config(), "data.source")
         if source is not None and "setting" in source and source.setting.seed == setting.seed:
             check_apart(cfg.users, setting, int(source.users), path)
@@ -61,7 +61,7 @@ def plan_of(cfg: DictConfig) -> Plan:
         days=cfg.days,
         before=cfg.before,
         name=str(cfg.name),
-        segments=tuple(cfg.segments),
+        segments=tuple(as_list(cfg, "segments")),
         offline_requests=cfg.offline_requests,
         processes=cfg.processes,
         threads=cfg.num_threads,
@@ -69,7 +69,9 @@ def plan_of(cfg: DictConfig) -> Plan:
 
 
 def _check_logger(cfg: DictConfig) -> None:
-    for name, node in (cfg.logger or {}).items():
+    if not OmegaConf.is_dict(cfg.logger):
+        raise EmerError("logger must not be null; logger=none logs nothing")
+    for name, node in cfg.logger.items():
         if name != "wandb" or node is None:
             raise EmerError(f"logger has {name}; an A/B test logs to wandb, or with logger=none to none")
 
@@ -82,7 +84,8 @@ def to_wandb(cfg: DictConfig, folder: Path, found: list[Effect]) -> None:
             config=OmegaConf.to_container(cfg),
         )  # fmt: skip
         rows = [plain(effect) for effect in found]
-        logger.log_table("effects", columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        if rows:  # too few users may leave nothing to compare
+            logger.log_table("effects", columns=list(rows[0]), data=[list(row.values()) for row in rows])
         logger.log_image("effects_picture", [str(folder / "effects.png")])
         logger.log_metrics(
             {

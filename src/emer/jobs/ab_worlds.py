@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +13,7 @@ from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.ab_test import plan_of
 from emer.jobs.run_arms import RunArm, arms_of, check_apart
-from emer.jobs.simulation import counting, new_folder, result_folder
+from emer.jobs.simulation import as_list, counting, new_folder, result_folder
 from emer.labels import method_label
 from emer.online.ab_test import run_test
 from emer.online.outcome_folder import write_outcome
@@ -29,22 +30,29 @@ def ab_worlds(cfg: DictConfig) -> None:
         EmerError: ``runs`` has no runs of ``data=world``, their worlds do not match, or a number is out of range.
     """
     plan = plan_of(cfg)
-    if folders := [name for name in map(str, cfg.arms) if Path(name).is_dir()]:
+    if folders := [name for name in map(str, as_list(cfg, "arms")) if Path(name).is_dir()]:
         raise EmerError(
             f"arms: {', '.join(folders)} is a run of one world; here arms are names, and runs come from runs="
         )
     fixed = arms_of(list(cfg.arms), least=1)
+    if not isinstance(cfg.runs, str):
+        raise EmerError("runs is not set; name the folder of a sweep, runs=outputs/multirun/...")
     base = next(iter(fixed))
     by_world, settings = _runs(Path(cfg.runs), plan.users)
     if both := sorted(set(fixed) & set(next(iter(by_world.values())))):
         raise EmerError(f"arms: {', '.join(both)} is also the label of a run; leave one of the two out")
+    arms_in: dict[int, dict[str, LoadArm]] = {
+        seed: {**fixed, **{label: RunArm(path) for label, path in runs.items()}} for seed, runs in by_world.items()
+    }
+    for runs in by_world.values():
+        for path in runs.values():
+            RunArm(path).check()
     folder = result_folder(cfg, "ab_worlds")
-    _claim(folder, cfg)
+    _claim(folder, cfg, by_world)
     total = len(by_world) * plan.users * (plan.before + plan.days * (len(fixed) + len(next(iter(by_world.values())))))
     with counting("Simulated user-days", total) as progress:
-        for seed, runs in by_world.items():
+        for seed, arms in arms_in.items():
             target = folder / f"world_{seed}"
-            arms: dict[str, LoadArm] = {**fixed, **{label: RunArm(path) for label, path in runs.items()}}
             if target.is_dir():
                 progress(plan.users * (plan.before + plan.days * len(arms)))
                 continue
@@ -83,22 +91,31 @@ def _runs(folder: Path, users: int) -> tuple[dict[int, dict[str, Path]], dict[in
     return arms_by_world(found), settings
 
 
-def _claim(folder: Path, cfg: DictConfig) -> None:
+def _claim(folder: Path, cfg: DictConfig, by_world: Mapping[int, Mapping[str, Path]]) -> None:
     """Make the folder this table's, or check that it is.
 
     Raises:
         EmerError: it holds something else, or tests with other settings.
     """
     own = {k: v for k, v in OmegaConf.to_container(cfg, resolve=True).items() if k in _SAME}  # type: ignore[union-attr]
+    # What was tested, not where it lay: a run that was trained anew is another one.
+    own["runs"] = {
+        f"world_{seed}": {
+            label: f"{path.name} {RunFolder(path).status().get('identity')}" for label, path in runs.items()
+        }
+        for seed, runs in by_world.items()
+    }
     path = folder / "config.yaml"
     if path.is_file():
         if OmegaConf.to_container(OmegaConf.load(path)) != own:
-            raise EmerError(f"folder: {folder} holds tests with other settings (its config.yaml); choose another")
+            raise EmerError(
+                f"folder: {folder} holds tests with other settings or of other runs (its config.yaml); choose another"
+            )
         return
     if folder.exists():
         new_folder(cfg, "ab_worlds")
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(own)))
 
 
-_SAME = ("runs", "arms", "users", "days", "before", "name", "segments", "offline_requests")
+_SAME = ("arms", "users", "days", "before", "name", "segments", "offline_requests")
 """Settings that the tests of one folder share."""

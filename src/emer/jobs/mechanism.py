@@ -5,10 +5,10 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
-from emer.jobs.simulation import check_users, counting, new_folder
+from emer.jobs.simulation import as_list, check_users, counting, new_folder
+from emer.online.checks import whole
 from emer.online.mechanism import as_csv, as_markdown, draw
 from emer.online.mechanism import mechanism as sweep
 from emer.online.setting import Setting
@@ -23,8 +23,9 @@ def mechanism(cfg: DictConfig) -> None:
     setting: Setting = instantiate(cfg.world)
     check_users(cfg.users, setting)
     for key in ("days", "processes"):
-        if cfg[key] < 1:
-            raise EmerError(f"{key} is {cfg[key]}; it must be at least 1")
+        whole(key, cfg[key], 1)
+    for key in ("etas", "alphas"):
+        as_list(cfg, key)
     target = new_folder(cfg, f"{cfg.pxtr}_{setting.name}")
     etas, alphas = list(cfg.etas), list(cfg.alphas)
     with counting("Simulated user-days", cfg.users * cfg.days * len(etas) * (1 + len(alphas))) as done:

@@ -31,6 +31,16 @@ class RunArm:
 
     path: Path
 
+    def check(self) -> None:
+        """Refuse now what cannot serve later.
+
+        Raises:
+            EmerError: the folder is no run, or has no checkpoint that can be read.
+        """
+        checkpoint = best_checkpoint(RunFolder(self.path))
+        with readable(checkpoint, "arms"):
+            torch.load(checkpoint, map_location="cpu", weights_only=False)
+
     def __call__(self, world: World) -> Score:
         """The run's ranker in a world.
 

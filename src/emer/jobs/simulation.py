@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emer.errors import EmerError
+from emer.online.checks import whole
 from emer.online.setting import Setting
 
 
@@ -19,10 +22,22 @@ def check_users(users: int, setting: Setting) -> None:
     """Raises:
     EmerError: the world does not have as many users, or there are none.
     """
+    whole("users", users, 1)
     if not 1 <= users <= setting.users:
         raise EmerError(f"users is {users}; world={setting.name} has 1 to {setting.users} (world.users)")
     if users > setting.known_users:
         raise EmerError(f"users is {users}; the multi-task stage knows {setting.known_users} (world.stage.users)")
+
+
+def as_list(cfg: DictConfig, key: str) -> list[Any]:
+    """The values of a list setting.
+
+    Raises:
+        EmerError: it is no list.
+    """
+    if not OmegaConf.is_list(cfg[key]):
+        raise EmerError(f"{key} is {cfg[key]!r}; give a list, {key}=[...]")
+    return list(cfg[key])
 
 
 def result_folder(cfg: DictConfig, name: str) -> Path:
@@ -35,11 +50,18 @@ def new_folder(cfg: DictConfig, name: str) -> Path:
     """A :func:`result_folder` that does not exist yet.
 
     Raises:
-        EmerError: it does.
+        EmerError: it does, or it cannot be made.
     """
     folder = result_folder(cfg, name)
     if folder.exists():
         raise EmerError(f"folder: {folder} exists already; choose another")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent):
+            pass
+    except OSError as error:
+        # Better now than after the simulation.
+        raise EmerError(f"folder: {folder.parent} cannot be written to ({error.strerror}); choose another") from error
     return folder
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from emer.errors import EmerError
 from emer.online.bucketing import bucket
+from emer.online.checks import whole
 from emer.online.consistency import Consistency, consistency, offline_gauc
 from emer.online.experiment import Effect, effects
 from emer.online.sample_ratio import SampleRatio, sample_ratio
@@ -46,11 +47,9 @@ class Plan:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        least = {"users": 1, "days": 1, "before": 0, "offline_requests": 0, "processes": 1, "threads": 1}
+        least = {"users": 2, "days": 1, "before": 0, "offline_requests": 0, "processes": 1, "threads": 1}
         for name, value in least.items():
-            if getattr(self, name) < value:
-                key = "num_threads" if name == "threads" else name
-                raise EmerError(f"{key} is {getattr(self, name)}; it must be at least {value}")
+            whole("num_threads" if name == "threads" else name, getattr(self, name), value)
         unknown = sorted(set(self.segments) - set(SEGMENTS))
         if unknown:
             raise EmerError(f"segments has {', '.join(unknown)}; there are {', '.join(SEGMENTS)}, or [] for none")

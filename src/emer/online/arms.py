@@ -46,7 +46,7 @@ class NamedArm:
         if self.name in FORMULAS:
             return
         pxtr, _, alpha = self.name.partition(":")
-        if pxtr not in OBJECTIVES or (":" in self.name and not re.fullmatch(r"\d*\.?\d+", alpha)):
+        if pxtr not in OBJECTIVES or (":" in self.name and not re.fullmatch(r"\d*\.?\d+(e[+-]?\d+)?", alpha)):
             raise EmerError(
                 f"arms: there is no {self.name}; it is neither a run folder, nor one of {', '.join(FORMULAS)}, nor a "
                 f"pxtr ({', '.join(OBJECTIVES)}), nor <pxtr>:<alpha>"

@@ -116,6 +116,12 @@ def calibrate(
 
 
 def _corrected(setting: Setting, found: Marginals, slopes: bool) -> dict[str, Any]:
+    # What did not happen once is taken as half an event: a correction must not be infinite.
+    rates = {
+        policy: {name: max(rate, 0.5 / found.impressions[policy]) for name, rate in of.items()}
+        for policy, of in found.rates.items()
+    }
+    found = replace(found, rates=rates)
     p, standard = setting.world.parameters, found.rates["standard"]
     target = TARGETS["standard"]
     gap = {name: float(logit(target[name]) - logit(standard[name])) for name in target}

@@ -77,6 +77,16 @@ def fraction(value: float, name: str) -> float:
     return value
 
 
+def whole(key: str, value: object, least: int) -> None:
+    """Raises:
+    EmerError: the setting ``key`` is no whole number of at least ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise EmerError(f"{key} is {value!r}; it must be a whole number")
+    if value < least:
+        raise EmerError(f"{key} is {value}; it must be at least {least}")
+
+
 def _refuse(wrong: NDArray[np.bool_], array: Floats, name: str, what: str, advice: str) -> None:
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])

@@ -60,6 +60,8 @@ def mechanism(
     if pxtr not in INTERACTION_PXTRS:
         raise EmerError(f"pxtr is {pxtr}; it must be one of {', '.join(INTERACTION_PXTRS)}")
     for name, values in (("etas", etas), ("alphas", alphas)):
+        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+            raise EmerError(f"{name} is {list(values)}; give numbers")
         if not values or len(set(values)) != len(values):
             raise EmerError(f"{name} is {list(values)}; give numbers, each once")
     if not all(0 <= eta <= 1 for eta in etas):

@@ -17,6 +17,7 @@ from emer.data.parquet import write_requests
 from emer.data.simulated import logged_requests
 from emer.errors import EmerError
 from emer.online.arms import NamedArm
+from emer.online.checks import whole
 from emer.online.setting import Setting
 from emer.requests import Feedback, Satisfaction, Schema
 from emer.world.responses import FEEDBACK, INTERACTIONS
@@ -53,11 +54,12 @@ class WorldLog:
     positive: Sequence[str] = ("long_view", *INTERACTIONS)
 
     def __post_init__(self) -> None:
+        if isinstance(self.positive, str) or not isinstance(self.positive, Sequence):
+            raise EmerError(f"data.source.positive is {self.positive!r}; give a list, [like] for one")
         if unknown := sorted(set(self.positive) - set(FEEDBACK)):
             raise EmerError(f"data.source.positive has {', '.join(unknown)}; there are {', '.join(FEEDBACK)}")
         for name in ("users", "train_requests", "validation_requests", "test_requests"):
-            if getattr(self, name) < 1:
-                raise EmerError(f"data.source.{name} is {getattr(self, name)}; it must be at least 1")
+            whole(f"data.source.{name}", getattr(self, name), 1)
         if self.users > self.setting.users:
             raise EmerError(f"data.source.users is {self.users}; world={self.setting.name} has {self.setting.users}")
         if self.setting.known_users < self.setting.users:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from emer.errors import EmerError
+from emer.online.checks import whole
 from emer.world.backend import CandidateStage, candidate_stage, check_backend
 from emer.world.hashing import Ints
 from emer.world.parameters import WorldParameters
@@ -47,25 +48,34 @@ class Setting:
     stage: MakesStage = field(default_factory=ParametricStage)
 
     def __post_init__(self) -> None:
-        for name, least in (("users", 1), ("slate", 1), ("candidates", self.slate), ("videos", 2 * self.candidates)):
-            if getattr(self, name) < least:
-                raise EmerError(f"world.{name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("users", "slate", "candidates", "videos", "seed"):
+            whole(f"world.{name}", getattr(self, name), 0 if name == "seed" else 1)
+        for name, least in (("candidates", self.slate), ("videos", 2 * self.candidates)):
+            whole(f"world.{name}", getattr(self, name), least)
         check_backend(self.backend)
+        if not isinstance(self.parameters, Mapping) or not callable(self.stage):
+            raise EmerError("world.parameters and world.stage must not be null; leave them out for the usual ones")
         known = {f.name for f in fields(WorldParameters)}
         unknown = sorted(set(self.parameters) - known)
         if unknown:
             raise EmerError(f"world.parameters has no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        self.world_parameters.check()
 
     @property
     def known_users(self) -> int:
         """The first users whom the multi-task stage knows: all of them, but for a trained one that has seen fewer."""
         return min(self.users, getattr(self.stage, "users", self.users))
 
+    @property
+    def world_parameters(self) -> WorldParameters:
+        """All constants."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.parameters.items()}
+        return replace(WorldParameters(), **values)
+
     @cached_property
     def world(self) -> World:
         """The users and videos."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.parameters.items()}
-        return build_world(self.seed, self.users, self.videos, replace(WorldParameters(), **values))
+        return build_world(self.seed, self.users, self.videos, self.world_parameters)
 
     @cached_property
     def multi_task(self) -> MultiTaskStage:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from rich.console import Console
@@ -58,16 +59,22 @@ class TrainedStage:
 
     def __post_init__(self) -> None:
         for name, least in (("exposures", 1), ("users", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise EmerError(f"world.stage.{name} is {getattr(self, name)}; it must be at least {least}")
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
+                raise EmerError(
+                    f"world.stage.{name} is {getattr(self, name)}; it must be a whole number of at least {least}"
+                )
         if not 0 <= self.explore <= 1:
             raise EmerError(f"world.stage.explore is {self.explore}; it must be between 0 and 1")
-        if not self.smoothing > 0:
+        if not 0 < self.smoothing < float("inf"):
             raise EmerError(f"world.stage.smoothing is {self.smoothing}; it must be above 0")
 
     def __call__(self, world: World, candidates: int, slate: int) -> TrainedMMoE:
         """The stage of ``world``, trained unless ``cache_dir`` has it."""
-        return TrainedMMoE.load(self.folder(world, candidates, slate) / "stage.pt")
+        path = self.folder(world, candidates, slate) / "stage.pt"
+        try:
+            return TrainedMMoE.load(path)
+        except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+            raise EmerError(f"{path} is damaged; delete {path.parent}, and the stage is trained anew") from error
 
     def folder(self, world: World, candidates: int, slate: int) -> Path:
         """The folder of the stage, made unless it is there. Several processes may ask for it at once."""

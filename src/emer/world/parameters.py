@@ -6,7 +6,11 @@ by looking at a comparison between ranking methods.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from emer.errors import EmerError
 
 Four = tuple[float, float, float, float]
 Five = tuple[float, float, float, float, float]
@@ -99,3 +103,37 @@ class WorldParameters:
     popular_pool: float = 0.05  # share of videos that count as popular
     topic_sharpness: float = 1.0  # of the softmax over topics
     explore: float = 0.0037  # chance that a slot shows a uniformly drawn candidate
+
+    def check(self) -> None:
+        """Raises:
+        EmerError: a constant has another form than its default, or is outside the range in which the world is defined.
+        """
+        for field in fields(self):
+            value, usual = getattr(self, field.name), getattr(WorldParameters, field.name)
+            if np.shape(value) != np.shape(usual) or np.asarray(value).dtype.kind not in "bif":
+                raise EmerError(f"world.parameters.{field.name} is {value!r}; it must have the form of {usual!r}")
+            if not np.isfinite(value).all():
+                raise EmerError(f"world.parameters.{field.name} is {value!r}; it must be finite")
+        for name, low, high in _RANGES:
+            value = np.asarray(getattr(self, name))
+            if not ((low <= value) & (value <= high)).all():
+                raise EmerError(f"world.parameters.{name} is {getattr(self, name)}; it must lie in [{low:g}, {high:g}]")
+        if self.topic_share + self.popular_share > 1 + 1e-9:
+            raise EmerError(
+                f"world.parameters: topic_share {self.topic_share} and popular_share {self.popular_share} are together "
+                "more than 1, all candidates"
+            )
+
+
+_RANGES = (
+    *((name, 0.0, 1.0) for name in ("eta", "explore", "topic_share", "popular_share", "popular_pool", "cold_share")),
+    *((name, 0.0, 1.0) for name in ("pxtr_shared", "fatigue_decay", "fatigue_overnight", "mood_decay")),
+    *((name, 0.0, np.inf) for name in ("gamma", "pxtr_noise", "request_shift", "overhead", "impression_seconds")),
+    *((name, 1e-6, 20.0) for name in ("watch_log_sd", "skip_log_sd")),
+    *((name, 1e-6, np.inf) for name in ("interaction_saturation", "budget_median", "duration_median", "affinity_sd")),
+    *((name, 1.0, np.inf) for name in ("dimensions", "topics", "session_requests")),
+    ("categories", 1.0, 12.0),  # as many as a request log has ids for
+    ("duration_levels", 2.0, np.inf),
+    ("interaction_intercept", -100.0, 20.0),
+)
+"""Name, least and largest value of the constants that have a range."""
