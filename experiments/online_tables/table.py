@@ -40,7 +40,8 @@ SWEEPS = {
     "interactions": "interactions alone are positive in the posterior pairs",
     "no_list": "no list effects",
     "strong_list": "list effects three times as strong",
-    "no_rank": "without the NormalizedRank inputs",
+    "no_rank": "without the NormalizedRank inputs (NoComp never has them)",
+    "no_shift": "no request-level drift of the pxtrs",
 }
 Numbers = dict[tuple[str, str, str], list[float]]
 """(sweep, arm, name) -> one number per world."""
