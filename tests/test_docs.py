@@ -163,6 +163,7 @@ def test_there_are_commands_to_check() -> None:
     assert len(list(runs_of(swept))) == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted({*jobs_in_documents(), *jobs_in_configs()}))
 def test_a_job_composes_and_lacks_nothing(command: str) -> None:
     job, *arguments = shlex.split(command)

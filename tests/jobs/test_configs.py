@@ -142,6 +142,7 @@ ALSO = {
 """What an ablation has to change besides its switch: what would be left without a purpose."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "name"), SWITCHES)
 def test_an_ablation_turns_its_switch_and_nothing_else(method: str, name: str) -> None:
     plain, changed = composed(f"method={method}").method, composed(f"method={method}", f"+ablation={name}").method
@@ -174,6 +175,7 @@ def test_a_method_comes_with_the_objective_that_its_label_leaves_out(method: str
     assert method_label(cfg) == method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_any_model_composes_with_any_objective(objective: str) -> None:
     own = OmegaConf.to_container(composed(f"objective={objective}").method.objective, resolve=True)

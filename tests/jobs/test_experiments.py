@@ -29,6 +29,7 @@ def without_rate(job: str) -> str:
     return " ".join(part for part in job.split() if not part.startswith("method.optimizer.lr="))
 
 
+@pytest.mark.slow
 def test_every_job_is_a_row_of_its_own_under_one_budget() -> None:
     labels = []
     for job in jobs_of("all_methods"):

@@ -82,6 +82,7 @@ def test_grade_comes_to_its_policy_gradient(trained) -> None:
     assert int(module.objective.steps) == 4 and int(module.objective.draws.step) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_it_resumes_to_the_same_numbers(method, build, tables, tmp_path) -> None:
     schema = tables["train"].schema

@@ -19,6 +19,7 @@ def settings(method: str, objective: str) -> list[str]:
     return [f"method={method}", f"objective={objective}", *pxtr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "objective"), PAIRS)
 def test_leaving_out_the_unexposed_changes_no_gradient(method, objective, build, tables) -> None:
     batch = tables["train"].batch(range(24))

@@ -92,6 +92,7 @@ def test_a_walk_goes_on_from_its_state() -> None:
     assert same(walk_totals(again, score, 2), expected), "a state is not used up"
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives() -> None:
     one, two = (run("fusion_formula", "pltr", users=300, before=1, processes=processes) for processes in (1, 2))
     assert one.before is not None and two.before is not None

@@ -108,6 +108,7 @@ def test_another_stage_gets_the_true_rates() -> None:
     np.testing.assert_allclose(rates, expected_rates(world, users, ids, z), rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["fusion_formula", "pltr:0.5"])
 @pytest.mark.parametrize("change", ["usual", "no noise", "eager"])
 def test_a_simulation_has_the_same_totals(arm: str, change: str) -> None:
