@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
-from rich.console import Console
 
 from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.run_arms import arms_of, check_apart
-from emer.jobs.simulation import as_list, check_users, counting, new_folder
+from emer.jobs.simulation import as_list, counting, new_folder, show
 from emer.jobs.train import close_loggers
 from emer.online.ab_test import Plan, run_test
 from emer.online.experiment import Effect
@@ -30,7 +29,7 @@ def ab_test(cfg: DictConfig) -> None:
     """
     setting: Setting = instantiate(cfg.world)
     arms = arms_of(as_list(cfg, "arms"))
-    check_users(cfg.users, setting)
+    setting.check_users(cfg.users)
     _check_logger(cfg)
     for path in filter(Path.is_dir, map(Path, map(str, as_list(cfg, "arms")))):
         source = OmegaConf.select(RunFolder(path).load_config(), "data.source")
@@ -45,9 +44,7 @@ def ab_test(cfg: DictConfig) -> None:
         write_text(temporary / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_outcome(temporary, outcome)
     to_wandb(cfg, target, outcome.effects)
-    console = Console()
-    console.print(summary(outcome), soft_wrap=True, highlight=False, markup=False)
-    console.print(str(target), soft_wrap=True, highlight=False)
+    show(summary(outcome), target)
 
 
 def plan_of(cfg: DictConfig) -> Plan:

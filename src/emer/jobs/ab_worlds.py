@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.ab_test import plan_of
 from emer.jobs.run_arms import RunArm, arms_of, check_apart
-from emer.jobs.simulation import as_list, counting, new_folder, result_folder
+from emer.jobs.simulation import as_list, counting, new_folder, result_folder, show
 from emer.labels import method_label
 from emer.online.ab_test import run_test
 from emer.online.outcome_folder import write_outcome
@@ -64,9 +63,7 @@ def ab_worlds(cfg: DictConfig) -> None:
     write_text(folder / "worlds.md", as_markdown(table))
     write_text(folder / "worlds.csv", as_csv(table))
     draw(table, folder / "worlds.png")
-    out = Console()
-    out.print(as_markdown(table), soft_wrap=True, highlight=False, markup=False)
-    out.print(str(folder), soft_wrap=True, highlight=False)
+    show(as_markdown(table), folder)
 
 
 def _runs(folder: Path, users: int) -> tuple[dict[int, dict[str, Path]], dict[int, Setting]]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from emer.errors import EmerError
 from emer.files import atomic_path, write_json, write_text
 from emer.instantiation import instantiate
-from emer.jobs.simulation import check_users, counting, new_folder
+from emer.jobs.simulation import counting, new_folder
 from emer.online.calibration import as_rows
 from emer.online.calibration import calibrate as fit
 from emer.online.card import as_markdown, simulation_card
@@ -24,7 +24,7 @@ def calibrate(cfg: DictConfig) -> None:
         EmerError: a number is out of range.
     """
     setting: Setting = instantiate(cfg.world)
-    check_users(cfg.users, setting)
+    setting.check_users(cfg.users)
     if cfg.rounds < 0:
         raise EmerError(f"rounds is {cfg.rounds}; it must not be negative")
     target = new_folder(cfg, setting.name)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
-from emer.jobs.simulation import as_list, check_users, counting, new_folder
+from emer.jobs.simulation import as_list, counting, new_folder, show
 from emer.online.checks import whole
 from emer.online.mechanism import as_csv, as_markdown, draw
 from emer.online.mechanism import mechanism as sweep
@@ -21,7 +20,7 @@ def mechanism(cfg: DictConfig) -> None:
         EmerError: a number is out of range.
     """
     setting: Setting = instantiate(cfg.world)
-    check_users(cfg.users, setting)
+    setting.check_users(cfg.users)
     for key in ("days", "processes"):
         whole(key, cfg[key], 1)
     for key in ("etas", "alphas"):
@@ -39,6 +38,4 @@ def mechanism(cfg: DictConfig) -> None:
         write_text(temporary / "mechanism.md", as_markdown(found))
         write_text(temporary / "mechanism.csv", as_csv(found))
         draw(found, temporary / "mechanism.png")
-    out = Console()
-    out.print(as_markdown(found), soft_wrap=True, highlight=False, markup=False)
-    out.print(str(target), soft_wrap=True, highlight=False)
+    show(as_markdown(found), target)

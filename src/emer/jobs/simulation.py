@@ -14,19 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emer.errors import EmerError
-from emer.online.checks import whole
-from emer.online.setting import Setting
-
-
-def check_users(users: int, setting: Setting) -> None:
-    """Raises:
-    EmerError: the world does not have as many users, or there are none.
-    """
-    whole("users", users, 1)
-    if not 1 <= users <= setting.users:
-        raise EmerError(f"users is {users}; world={setting.name} has 1 to {setting.users} (world.users)")
-    if users > setting.known_users:
-        raise EmerError(f"users is {users}; the multi-task stage knows {setting.known_users} (world.stage.users)")
 
 
 def as_list(cfg: DictConfig, key: str) -> list[Any]:
@@ -63,6 +50,13 @@ def new_folder(cfg: DictConfig, name: str) -> Path:
         # Better now than after the simulation.
         raise EmerError(f"folder: {folder.parent} cannot be written to ({error.strerror}); choose another") from error
     return folder
+
+
+def show(text: str, folder: Path) -> None:
+    """Print a result, and where it lies."""
+    out = Console()
+    out.print(text, soft_wrap=True, highlight=False, markup=False)
+    out.print(str(folder), soft_wrap=True, highlight=False)
 
 
 @contextmanager

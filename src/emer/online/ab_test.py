@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emer.errors import EmerError
-from emer.online.bucketing import bucket
 from emer.online.checks import whole
 from emer.online.consistency import Consistency, consistency, offline_gauc
-from emer.online.experiment import Effect, effects
+from emer.online.experiment import Effect, buckets, effects
 from emer.online.sample_ratio import SampleRatio, sample_ratio
 from emer.online.setting import Setting
 from emer.online.simulate import LoadArm, Simulated, simulate
@@ -103,8 +102,7 @@ def run_test(
     Raises:
         EmerError: the world has fewer users, or there is no second arm.
     """
-    if plan.users > setting.users:
-        raise EmerError(f"users is {plan.users}; world={setting.name} has 1 to {setting.users} (world.users)")
+    setting.check_users(plan.users)
     simulated = simulate(
         setting, arms, plan.users, plan.days,
         before=plan.before, processes=plan.processes, threads=plan.threads, progress=progress,
@@ -131,8 +129,7 @@ def health_of(simulated: Simulated, base: str, name: str) -> Health:
     """The checks of a test called ``name``."""
     totals, before = simulated.totals, simulated.before
     users = totals[base].users
-    place = bucket(users, name, [1 / len(totals)] * len(totals))
-    rows = {arm: np.flatnonzero(place == index) for index, arm in enumerate(totals)}
+    rows = {arm: np.flatnonzero(mine) for arm, mine in buckets(totals, name).items()}
 
     def apart(told: Totals) -> dict[str, Difference]:
         stay = told.per_user("stay_time")

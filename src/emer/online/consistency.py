@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +14,7 @@ from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.metrics.concordance import concordance_auc
 from emer.online.experiment import METRICS, Effect
+from emer.online.presentation import csv_text
 from emer.online.setting import Setting
 from emer.world.hashing import Ints
 from emer.world.responses import INTERACTIONS, OBJECTIVES
@@ -141,15 +140,17 @@ def as_markdown(found: Consistency) -> str:
 
 def as_csv(found: Consistency) -> str:
     """One row for each arm and interaction."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "interaction", "gauc_raw", "gauc_iput", "online_percent", "spearman_raw", "spearman_iput"])
-    for arm in found.arms:
-        for metric, pxtr in zip(ONLINE, INTERACTION_PXTRS, strict=True):
-            gauc = [found.gauc[arm][f"{family}/{pxtr}"] for family in ("raw", "iput")]
-            row = [*gauc, found.online[arm][metric], found.raw[metric], found.iput[metric]]
-            writer.writerow([arm, metric, *("" if np.isnan(v) else v for v in row)])
-    return text.getvalue()
+    rows = (
+        [
+            *(arm, metric),
+            *(found.gauc[arm][f"{family}/{pxtr}"] for family in ("raw", "iput")),
+            *(found.online[arm][metric], found.raw[metric], found.iput[metric]),
+        ]
+        for arm in found.arms
+        for metric, pxtr in zip(ONLINE, INTERACTION_PXTRS, strict=True)
+    )
+    head = ["arm", "interaction", "gauc_raw", "gauc_iput", "online_percent", "spearman_raw", "spearman_iput"]
+    return csv_text(head, rows)
 
 
 def _number(value: float) -> str:

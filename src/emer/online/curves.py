@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from emer.files import atomic_path
 from emer.online.loop import FORMULA
+from emer.online.presentation import save_png
 
 _PANELS = (("stay_time", "AppStayTime"), ("video_views", "VideoView"), ("like", "Like"))
 
@@ -51,9 +50,7 @@ def draw_loop(rows: Sequence[dict[str, float]], label: str, target: Path) -> Non
     for axes in (left, right, weights, gate):
         axes.set_xlabel("simulated hour")
         axes.spines[["top", "right"]].set_visible(False)
-    FigureCanvasAgg(figure)
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    save_png(figure, target)
 
 
 def _of(rows: Sequence[dict[str, float]], name: str) -> np.ndarray:

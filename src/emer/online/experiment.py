@@ -91,12 +91,11 @@ def effects(
     users = totals[base].users
     everybody = np.ones(users.size, dtype=bool)
     arms = [arm for arm in totals if arm != base]
-    place = bucket(users, name, [1 / len(totals)] * len(totals))
-    in_bucket = dict(zip(totals, (place == index for index in range(len(totals))), strict=True))
+    in_bucket = buckets(totals, name)
     for segment, rows in {"all": everybody, **(segments or {})}.items():
         for arm in arms:
             found += [
-                Effect(arm, metric, kind, "twin", segment, _twins(value(totals[arm])[rows], value(totals[base])[rows]))
+                Effect(arm, metric, kind, "twin", segment, twins(value(totals[arm])[rows], value(totals[base])[rows]))
                 for metric, kind, value in told
                 if rows.sum() > 1 and value(totals[base])[rows].any()
             ]
@@ -153,7 +152,7 @@ def daily(
     of = {arm: t.values[metric].cumsum(axis=1) if cumulative else t.values[metric] for arm, t in totals.items()}
     return {
         arm: [
-            _twins(of[arm][:, day], of[base][:, day]) if of[base][:, day].any() else None
+            twins(of[arm][:, day], of[base][:, day]) if of[base][:, day].any() else None
             for day in range(totals[base].days)
         ]
         for arm in totals
@@ -161,7 +160,16 @@ def daily(
     }
 
 
-def _twins(treatment: Floats, control: Floats) -> Difference:
+def buckets(totals: Mapping[str, Totals], name: str) -> dict[str, np.ndarray]:
+    """Arm -> (U,) bool: who is in its bucket in the experiment called ``name``, an equal share of the users."""
+    users = next(iter(totals.values())).users
+    place = bucket(users, name, [1 / len(totals)] * len(totals))
+    return {arm: place == index for index, arm in enumerate(totals)}
+
+
+def twins(treatment: Floats, control: Floats) -> Difference:
+    """(U,) totals of the same users under two arms: the paired difference, bootstrapped for few users, without an
+    interval where hardly any of them changed."""
     if (treatment != control).sum() < LEAST_CHANGED:
         return paired_difference(treatment, control, least=treatment.size + 1)
     if treatment.size >= LEAST_TWINS:

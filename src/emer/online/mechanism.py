@@ -3,26 +3,22 @@ whose sessions end by time (eta = 1), by the number of videos (eta = 0), or in b
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from emer.errors import EmerError
-from emer.files import atomic_path
 from emer.online.arms import NamedArm
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE, offline_gauc
-from emer.online.experiment import effects
+from emer.online.experiment import twins
+from emer.online.presentation import COLOURS, csv_text, interval_text, save_png
 from emer.online.setting import Setting
 from emer.online.simulate import simulate
 from emer.online.statistics import Difference
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+from emer.online.totals import EXPECTED
 
 
 @dataclass(frozen=True)
@@ -68,24 +64,22 @@ def mechanism(
         raise EmerError(f"etas is {list(etas)}; each must lie in [0, 1]")
     if not all(0 < alpha < np.inf for alpha in alphas):
         raise EmerError(f"alphas is {list(alphas)}; each must be positive, and 0 is always there")
-    metric = ONLINE[INTERACTION_PXTRS.index(pxtr)]
+    place = INTERACTION_PXTRS.index(pxtr)
+    metric, expected = ONLINE[place], EXPECTED[place]
     gauc: dict[tuple[float, float], float] = {}
     online: dict[tuple[float, float], Difference] = {}
     for eta in etas:
         world = replace(setting, parameters={**setting.parameters, "eta": float(eta)})
         names = {0.0: pxtr, **{float(alpha): f"{pxtr}:{alpha}" for alpha in alphas}}
         arms = {name: NamedArm(name).score for name in names.values()}
-        told = simulate(world, arms, users, days, processes=processes, progress=progress)
-        wanted = (metric, "expected", "twin", "all")
-        by_arm = {
-            e.arm: e.difference for e in effects(told.totals, pxtr) if (e.metric, e.kind, e.design, e.segment) == wanted
-        }
+        told = simulate(world, arms, users, days, processes=processes, progress=progress).totals
+        counts = {name: of_arm.per_user(expected) for name, of_arm in told.items()}
         rankers = {name: load(world.world) for name, load in arms.items()}
         offline = offline_gauc(world, rankers, np.arange(min(users, 500)), 500)
         for alpha, name in names.items():
             gauc[eta, alpha] = offline[name][f"raw/{pxtr}"]
-            if name in by_arm:
-                online[eta, alpha] = by_arm[name]
+            if alpha > 0 and users > 1 and counts[pxtr].any():
+                online[eta, alpha] = twins(counts[name], counts[pxtr])
     return Mechanism(pxtr, metric, gauc, online)
 
 
@@ -107,15 +101,12 @@ def as_markdown(found: Mechanism) -> str:
 
 def as_csv(found: Mechanism) -> str:
     """One row for each eta and alpha."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["eta", "alpha", "gauc", "percent", "percent_low", "percent_high"])
-    for (eta, alpha), gauc in found.gauc.items():
-        d = found.online.get((eta, alpha))
-        writer.writerow(
-            [eta, alpha, gauc, *(("", "", "") if d is None else (d.percent, d.percent_low, d.percent_high))]
-        )
-    return text.getvalue()
+    numbers = ("percent", "percent_low", "percent_high")
+    rows = (
+        [eta, alpha, gauc, *(getattr(found.online.get((eta, alpha)), n, "") for n in numbers)]
+        for (eta, alpha), gauc in found.gauc.items()
+    )
+    return csv_text(["eta", "alpha", "gauc", *numbers], rows)
 
 
 def draw(found: Mechanism, target: Path) -> None:
@@ -134,7 +125,7 @@ def draw(found: Mechanism, target: Path) -> None:
             ]
             for name in ("percent", "percent_low", "percent_high")
         )
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         below.plot(alphas, middle, "o-", color=colour, ms=4, label=f"eta = {eta:g}")
         below.fill_between(alphas, low, high, color=colour, alpha=0.2, lw=0)
     below.axhline(0, color="0.5", lw=0.8)
@@ -143,9 +134,7 @@ def draw(found: Mechanism, target: Path) -> None:
     below.legend(frameon=False, fontsize=9)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    FigureCanvasAgg(figure)
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, dpi=140, format="png")
+    save_png(figure, target, dpi=140)
 
 
 def _axes(found: Mapping[tuple[float, float], float]) -> tuple[list[float], list[float]]:
@@ -153,10 +142,4 @@ def _axes(found: Mapping[tuple[float, float], float]) -> tuple[list[float], list
 
 
 def _cell(difference: Difference | None) -> str:
-    if difference is None:
-        return "-"
-    d = difference
-    if np.isnan(d.percent_low):
-        return f"{d.percent:+.1f}"
-    text = f"{d.percent:+.1f} [{d.percent_low:+.1f}, {d.percent_high:+.1f}]"
-    return f"**{text}**" if d.percent_low > 0 or d.percent_high < 0 else text
+    return "-" if difference is None else interval_text(difference, 1)

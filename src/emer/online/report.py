@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from emer.files import atomic_path
 from emer.online.ab_test import Health
 from emer.online.experiment import METRICS, Effect, daily
+from emer.online.presentation import COLOURS, csv_text, interval_text, save_png
 from emer.online.statistics import Difference
 from emer.online.totals import Totals
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which colour-blind readers can tell apart."""
 
 
 def as_markdown(found: Sequence[Effect], base: str) -> str:
@@ -63,7 +57,7 @@ def health_markdown(health: Health) -> str:
     verdict = "MISMATCH: trust no bucket figure" if ratio.alarm else "as meant"
     lines = [f"- Sample ratio of the buckets: {sizes}; chi-square p {ratio.p:.3f}, {verdict}."]
     for title, of in (("A/A, both buckets served by the base", health.same_arm), ("before the test", health.balance)):
-        lines += [f"- AppStayTime of {arm}'s bucket, {title}: {_interval(d)} %." for arm, d in (of or {}).items()]
+        lines += [f"- AppStayTime of {arm}'s bucket, {title}: {interval_text(d)} %." for arm, d in (of or {}).items()]
     longest = max(health.long_sessions.values())
     lines.append(f"- Sessions cut at the world's limit of requests: at most {100 * longest:.2f} % (of an arm).")
     return "\n".join(lines) + "\n"
@@ -71,35 +65,26 @@ def health_markdown(health: Health) -> str:
 
 def days_csv(totals: Mapping[str, Totals], base: str) -> str:
     """Every metric day by day, and up to each day, from day 0; a day without any of it in the base has no row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     numbers = ("percent", "percent_low", "percent_high", "p")
-    writer.writerow(["arm", "metric", "kind", "day", "span", *numbers[:3], "p_unadjusted"])
-    for metric, (observed, expected) in METRICS.items():
-        for kind, column in (("observed", observed), ("expected", expected)):
-            if column is None:
-                continue
-            for span in ("day", "up to day"):
-                for arm, of_days in daily(totals, base, column, cumulative=span != "day").items():
-                    for day, d in enumerate(of_days):
-                        if d is None:
-                            continue
-                        row = [getattr(d, n) for n in numbers]
-                        writer.writerow([arm, metric, kind, day, span, *("" if math.isnan(v) else v for v in row)])
-    return text.getvalue()
+    rows = (
+        [arm, metric, kind, day, span, *(getattr(d, n) for n in numbers)]
+        for metric, columns in METRICS.items()
+        for kind, column in zip(("observed", "expected"), columns, strict=True)
+        if column is not None
+        for span in ("day", "up to day")
+        for arm, of_days in daily(totals, base, column, cumulative=span != "day").items()
+        for day, d in enumerate(of_days)
+        if d is not None
+    )
+    return csv_text(["arm", "metric", "kind", "day", "span", *numbers[:3], "p_unadjusted"], rows)
 
 
 def as_csv(found: Sequence[Effect]) -> str:
     """Every effect in full precision."""
     own = [f.name for f in fields(Effect) if f.name != "difference"]
     of_difference = [f.name for f in fields(Difference)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*own, *of_difference])
-    for effect in found:
-        row = [getattr(effect, n) for n in own] + [getattr(effect.difference, n) for n in of_difference]
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in row])
-    return text.getvalue()
+    rows = ([*(getattr(e, n) for n in own), *(getattr(e.difference, n) for n in of_difference)] for e in found)
+    return csv_text([*own, *of_difference], rows)
 
 
 def draw(found: Sequence[Effect], totals: Mapping[str, Totals], base: str, target: Path) -> None:
@@ -109,14 +94,15 @@ def draw(found: Sequence[Effect], totals: Mapping[str, Totals], base: str, targe
     arms = list(dict.fromkeys(e.arm for e in rows))
     figure = Figure(figsize=(11, 1.5 + 0.38 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    by_day = daily(totals, base, "stay_time")
     for index, arm in enumerate(arms):
         mine = [e for e in rows if e.arm == arm]
         places = [names.index(_name(e)) + 0.16 * (index - (len(arms) - 1) / 2) for e in mine]
         percent = np.array([e.difference.percent for e in mine])
         low, high = (np.array([getattr(e.difference, f"percent_{side}") for e in mine]) for side in ("low", "high"))
-        colour, label = _COLOURS[index % len(_COLOURS)], arm
+        colour, label = COLOURS[index % len(COLOURS)], arm
         left.errorbar(percent, places, xerr=(percent - low, high - percent), fmt="o", color=colour, label=label, ms=4)
-        of_days = daily(totals, base, "stay_time")[arm]
+        of_days = by_day[arm]
         days = np.arange(len(of_days))
         middle, below, above = (
             [np.nan if d is None else getattr(d, name) for d in of_days]
@@ -134,9 +120,7 @@ def draw(found: Sequence[Effect], totals: Mapping[str, Totals], base: str, targe
         (axes.axvline if axes is left else axes.axhline)(0, color="0.5", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False, fontsize=8)
-    FigureCanvasAgg(figure)
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    save_png(figure, target)
 
 
 def _table(rows: Sequence[Effect]) -> list[str]:
@@ -147,15 +131,8 @@ def _table(rows: Sequence[Effect]) -> list[str]:
     return lines + [f"| {name} | " + " | ".join(cells.get((name, arm), "-") for arm in arms) + " |" for name in names]
 
 
-def _interval(d: Difference) -> str:
-    if math.isnan(d.percent_low):
-        return f"{d.percent:+.2f}" if math.isfinite(d.percent) else "-"
-    text = f"{d.percent:+.2f} [{d.percent_low:+.2f}, {d.percent_high:+.2f}]"
-    return f"**{text}**" if d.percent_low > 0 or d.percent_high < 0 else text
-
-
 def _cell(effect: Effect) -> str:
-    text = _interval(effect.difference)
+    text = interval_text(effect.difference)
     told = not math.isnan(effect.difference.percent_low) and not math.isnan(effect.adjusted_p)
     return f"{text} p {effect.adjusted_p:.3f}" if told else text
 

@@ -66,6 +66,18 @@ class Setting:
         """The first users whom the multi-task stage knows: all of them, but for a trained one that has seen fewer."""
         return min(self.users, getattr(self.stage, "users", self.users))
 
+    def check_users(self, users: int) -> None:
+        """Refuse an experiment with other than the first ``users``, all of whom the multi-task stage knows.
+
+        Raises:
+            EmerError: the world does not have as many, the stage does not know them, or there are none.
+        """
+        whole("users", users, 1)
+        if users > self.users:
+            raise EmerError(f"users is {users}; world={self.name} has 1 to {self.users} (world.users)")
+        if users > self.known_users:
+            raise EmerError(f"users is {users}; the multi-task stage knows {self.known_users} (world.stage.users)")
+
     @property
     def world_parameters(self) -> WorldParameters:
         """All constants."""

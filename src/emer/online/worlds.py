@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
 from emer.errors import EmerError
-from emer.files import atomic_path
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE
 from emer.online.experiment import METRICS
+from emer.online.presentation import COLOURS, csv_text, save_png
 
 ROWS = (
     *((metric, "observed" if expected is None else "expected") for metric, (_, expected) in METRICS.items()),
@@ -165,18 +163,13 @@ def as_markdown(table: WorldsTable) -> str:
 
 def as_csv(table: WorldsTable) -> str:
     """Every number of every world and the means."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["where", "arm", "name", "mean", "low", "high", "same_sign", "worlds"])
+    rows: list[list[object]] = []
     for where, found in (("online", table.online), ("gauc", table.gauc)):
-        for (arm, name), value in found.items():
-            writer.writerow([where, arm, name, *_blank(value)])
-    for family, correlation in table.spearman.items():
-        writer.writerow(["spearman", "", family, *_blank(correlation)])
+        rows += [[where, arm, name, *vars(value).values()] for (arm, name), value in found.items()]
+    rows += [["spearman", "", family, *vars(value).values()] for family, value in table.spearman.items()]
     for (arm, name), percents in table.of_world.items():
-        for seed, percent in percents.items():
-            writer.writerow([f"online, world {seed}", arm, name, percent, "", "", "", 1])
-    return text.getvalue()
+        rows += [[f"online, world {seed}", arm, name, percent, "", "", "", 1] for seed, percent in percents.items()]
+    return csv_text(["where", "arm", "name", "mean", "low", "high", "same_sign", "worlds"], rows)
 
 
 def draw(table: WorldsTable, target: Path) -> None:
@@ -194,7 +187,7 @@ def draw(table: WorldsTable, target: Path) -> None:
                 continue
             axes.plot(list(table.of_world[arm, metric].values()), [place] * found.worlds, ".", color="0.65", ms=5)
             half = [[found.mean - found.low], [found.high - found.mean]]
-            axes.errorbar([found.mean], [place], xerr=half, fmt="o", color="#0072B2", ms=4, capsize=2)
+            axes.errorbar([found.mean], [place], xerr=half, fmt="o", color=COLOURS[0], ms=4, capsize=2)
         axes.axvline(0, color="0.5", lw=0.8)
         axes.set_title(metric, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
@@ -203,9 +196,7 @@ def draw(table: WorldsTable, target: Path) -> None:
     panels[0].set_yticks(range(len(table.arms)), table.arms)
     panels[0].invert_yaxis()
     figure.supxlabel(f"difference from {table.base}, %: every world (grey), mean and 95 % interval (blue)", fontsize=10)
-    FigureCanvasAgg(figure)
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, dpi=140, format="png")
+    save_png(figure, target, dpi=140)
 
 
 def _cell(found: OverWorlds | None, digits: int) -> str:
@@ -216,10 +207,6 @@ def _cell(found: OverWorlds | None, digits: int) -> str:
         text += f" [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
     text = f"**{text}**" if found.certain else text
     return f"{text} ({found.same_sign}/{found.worlds})"
-
-
-def _blank(found: OverWorlds) -> list[object]:
-    return ["" if isinstance(v, float) and np.isnan(v) else v for v in vars(found).values()]
 
 
 def arms_by_world(settings: Mapping[Path, tuple[int, str, object]]) -> dict[int, dict[str, Path]]:
