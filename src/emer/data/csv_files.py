@@ -1,64 +1,27 @@
-"""CSV files of a public data set: read with types, and errors that name file, line and column."""
+"""Where a CSV file of a public data set is at fault: the header, or the first bad cell."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
 
+from emer.data.adapter import Part
 from emer.errors import DataError
 
-Types = Mapping[str, pl.DataType | type[pl.DataType]]
 
-
-def read_csv(
-    path: Path,
-    columns: Types,
-    *,
-    optional: Collection[str] = (),
-    checks: Mapping[str, pl.Expr] | None = None,
-    where: pl.Expr | None = None,
-) -> pl.DataFrame:
-    """The named columns of a CSV file with a header line.
-
-    Args:
-        path: the file.
-        columns: name -> type. Other columns of the file are not read.
-        optional: columns that may hold empty cells; these become null.
-        checks: column -> Boolean expression that must hold in every row.
-        where: keep only the rows for which this holds (applied while reading).
+def check_header(path: Path, columns: Collection[str]) -> None:
+    """Refuse a file that is empty, not UTF-8 text, or lacks one of ``columns``.
 
     Raises:
-        DataError: the file is missing, empty or not text; a column is missing; a cell cannot be read as its
-            type, is empty where it must not be, or fails a check. Lines are counted from 1, the header.
+        DataError: naming what is missing and what is there.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist")
-    _check_header(path, columns)
-    scan = pl.scan_csv(path, schema_overrides=dict(columns), infer_schema=False, row_index_name="line")
-    scan = scan.select("line", *columns)
-    try:
-        frame = (scan if where is None else scan.filter(where)).collect()
-    except pl.exceptions.PolarsError as error:
-        raise _located(path, columns, optional) or DataError(
-            f"{path} cannot be read as CSV: {_first_line(error)}"
-        ) from error
-    if any(frame[c].null_count() for c in columns if c not in optional):
-        raise _located(path, columns, optional) or DataError(f"{path} has empty cells")
-    for name, holds in (checks or {}).items():
-        wrong = frame.filter(~holds)
-        if not wrong.is_empty():
-            raise DataError(f"{path}, line {wrong['line'][0] + 2}, column {name}: {wrong[name][0]} is not possible")
-    return frame.drop("line")
-
-
-def _check_header(path: Path, columns: Collection[str]) -> None:
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = [name.strip().strip('"') for name in file.readline().strip().split(",")]
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file; is it still compressed?") from error
+        raise DataError(f"{path} is not a UTF-8 text file; is it still compressed, or in another encoding?") from error
     if header == [""]:
         raise DataError(f"{path} is empty")
     missing = [c for c in columns if c not in header]
@@ -66,26 +29,23 @@ def _check_header(path: Path, columns: Collection[str]) -> None:
         raise DataError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}")
 
 
-def _located(path: Path, columns: Types, optional: Collection[str]) -> DataError | None:
+def locate(part: Part) -> DataError | None:
     """The first cell at fault: a second reading, as text, made only once something went wrong."""
+    text = pl.scan_csv(
+        part.path, infer_schema=False, truncate_ragged_lines=True, null_values=part.null, row_index_name="line"
+    ).select("line", *part.columns)
+    faults = {
+        name: pl.col(name).cast(kind, strict=False).is_null()
+        & (pl.col(name).is_not_null() if name in part.optional else pl.lit(True))
+        for name, kind in part.columns.items()
+    }
     try:
-        text = pl.read_csv(path, columns=list(columns), infer_schema=False, truncate_ragged_lines=True)
+        first = text.filter(pl.any_horizontal(faults.values())).head(1).collect(engine="streaming")
     except pl.exceptions.PolarsError:
         return None
-    faults = []
-    for name, kind in columns.items():
-        wrong = text[name].cast(kind, strict=False).is_null()
-        if name in optional:
-            wrong &= text[name].is_not_null()
-        if wrong.any():
-            faults.append((int(wrong.arg_true()[0]), name))
-    if not faults:
+    if first.is_empty():
         return None
-    row, name = min(faults)
-    value = text[name][row]
-    shown = "empty" if value is None else f"{value!r}, not a value of type {columns[name]}"
-    return DataError(f"{path}, line {row + 2}, column {name}: the cell is {shown}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    name = next(name for name, wrong in faults.items() if first.select(wrong).item())
+    value = first[name][0]
+    shown = "empty" if value is None else f"{value!r}, not a value of type {part.columns[name]}"
+    return DataError(f"{part.path}, line {first['line'][0] + 2}, column {name}: the cell is {shown}")

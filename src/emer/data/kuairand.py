@@ -1,4 +1,4 @@
-"""KuaiRand (Gao et al., CIKM 2022; CC BY-SA 4.0): the official CSV files of Pure, 1K or 27K as one log.
+"""KuaiRand (Gao et al., CIKM 2022; CC BY-SA 4.0): the official CSV files of Pure, 1K or 27K.
 
 What is done to the rows, and why:
 
@@ -15,13 +15,16 @@ What is done to the rows, and why:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
-from emer.data.csv_files import Types, read_csv
-from emer.data.log import InteractionLog
+from emer.data.adapter import About, Part, Types
+from emer.data.log import LogTables
+from emer.data.raw import read_table
 from emer.errors import DataError
 
 HOME = "https://zenodo.org/records/10439422 (KuaiRand-Pure.tar.gz, KuaiRand-1K.tar.gz or KuaiRand-27K.tar.gz)"
@@ -50,25 +53,114 @@ _USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register
 _VIDEO_CATEGORIES = ("author_id", "video_type", "upload_type", "music_type", "tag")
 _VIDEO_SIZES = ("video_duration", "server_width", "server_height")
 
+ABOUT = About(
+    name="KuaiRand",
+    licence="CC BY-SA 4.0",
+    citation=(
+        "Chongming Gao, Shijun Li, Yuan Zhang, Jiawei Chen, Biao Li, Wenqiang Lei, Peng Jiang, Xiangnan He. "
+        "KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed Videos. CIKM 2022. "
+        "doi 10.1145/3511808.3557624"
+    ),
+    home="https://kuairand.com, https://zenodo.org/records/10439422",
+    requests=(
+        "Pseudo-requests: the log does not say what was ranked together. In 1K and 27K rows of one user and time_ms "
+        "were delivered together (grouping=shared_time); else a user's day or consecutive exposures stand in."
+    ),
+    known_faults=(
+        "Candidates that were not exposed are sampled; their feedback is unknown and masked, not 0.",
+        "Pure keeps only the exposures of a pool of some 7,500 videos, so a user's day is incomplete.",
+        "Repeated (user_id, video_id, time_ms) rows were dropped; of an item shown twice in one request the "
+        "first exposure is kept.",
+        "Rows with duration_ms = 0 have no watch ratio: complete is False there.",
+        "click depends on the user interface (tab): in two-column tabs it is a click, else a valid play.",
+        "date is when a video was watched, time_ms when it was delivered, up to some ten minutes earlier.",
+        "follow, forward and comment are rare: figures on objectives marked noisy are noise.",
+        "User features are one snapshot; when it was taken is not documented.",
+    ),
+)
+
 
 @dataclass(frozen=True)
-class KuaiRandFiles:
-    """Where the files of one version are. ``random`` is empty where that log was not downloaded."""
+class KuaiRand:
+    """Finds and maps the files of one version.
 
+    Attributes:
+        root: the unpacked archive, or its ``data`` folder.
+        version: ``pure``, ``1k`` or ``27k``; ``auto`` takes the one that is there.
+        include_random: add the exposures that were drawn at random, marked ``explored``.
+    """
+
+    root: str | Path | None
+    version: str = "auto"
+    include_random: bool = False
+
+    about = ABOUT
+    user = "user_id"
+
+    def parts(self) -> Sequence[Part]:
+        flags = (*_FLAGS, "is_hate")
+        checks = {c: pl.col(c).is_in([0, 1]) for c in flags}
+        checks |= {c: pl.col(c) >= 0 for c in ("play_time_ms", "duration_ms", "comment_stay_time")}
+        checks |= {"date": _day().is_not_null(), "hourmin": pl.col("hourmin").is_between(0, 2359)}
+        columns = dict.fromkeys(_LOG_COLUMNS, pl.Int64)
+        return [Part(path=path, columns=columns, checks=checks) for path in self._found.logs]
+
+    def files(self) -> Sequence[Path]:
+        return (*self._found.logs, *self._found.users, *self._found.videos)
+
+    def tables(self) -> LogTables:
+        return LogTables(
+            name=f"KuaiRand {self._found.version}",
+            users=_users(self._found.users),
+            items=_videos(self._found.videos),
+            labels=LABELS,
+            user_categories=_USER_CATEGORIES,
+            user_numbers=tuple(f"log_{c}" for c in _USER_COUNTS),
+            item_categories=_VIDEO_CATEGORIES,
+            item_numbers=("log_duration", "log_width", "log_height"),
+            context_categories=("tab", "hour"),
+            history_keys=("user_id", "item_id", "author_id", "tag"),
+        )
+
+    def exposures(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+        rows = raw.unique(["user_id", "video_id", "time_ms"], keep="first", maintain_order=True)
+        play, duration = pl.col("play_time_ms"), pl.col("duration_ms")
+        random = pl.col("part").is_in([i for i, path in enumerate(self._found.logs) if "log_random" in path.name])
+        exposures = rows.select(
+            pl.col("user_id"),
+            pl.col("video_id").alias("item_id"),
+            pl.col("time_ms"),
+            _day().alias("day"),
+            *(pl.col(column).cast(pl.Boolean).alias(label) for column, label in _FLAGS.items()),
+            ((play >= duration) & (duration > 0)).alias("complete"),
+            (pl.col("comment_stay_time") > 0).alias("comment_stay"),
+            (play / 1000).cast(pl.Float32).alias("watch_seconds"),
+            pl.col("is_hate").cast(pl.Float32).alias("negative"),
+            pl.col("tab").cast(pl.Int32),
+            (pl.col("hourmin") // 100).cast(pl.Int32).alias("hour"),
+            *([random.alias("explored")] if self.include_random else []),
+        ).sort("day", "time_ms", "user_id", "item_id")
+        counts = {
+            "rows": raw.height,
+            "repeated_rows_dropped": raw.height - rows.height,
+            "rows_without_duration": int((rows["duration_ms"] == 0).sum()),
+        }
+        return exposures, counts
+
+    @cached_property
+    def _found(self) -> _Files:
+        return _find(self.root, self.version, self.include_random)
+
+
+@dataclass(frozen=True)
+class _Files:
     version: str
-    standard: tuple[Path, ...]
-    random: tuple[Path, ...]
+    logs: tuple[Path, ...]
     users: tuple[Path, ...]
     videos: tuple[Path, ...]
 
 
-def find_files(root: str | Path | None, version: str = "auto") -> KuaiRandFiles:
-    """Find the files in ``root`` or ``root/data``.
-
-    Raises:
-        DataError: ``root`` is not set or not there, holds no KuaiRand log, holds several versions while
-            ``version`` is ``auto``, or lacks the user or video features.
-    """
+def _find(root: str | Path | None, version: str, include_random: bool) -> _Files:
     advice = f"Download KuaiRand from {HOME}, unpack it, and set data.root=<the unpacked folder>."
     if not root:
         raise DataError(f"data.root is not set. {advice}")
@@ -95,89 +187,16 @@ def find_files(root: str | Path | None, version: str = "auto") -> KuaiRandFiles:
             raise DataError(f"{folder} lacks {stem}_{chosen}.csv. {advice}")
         return files
 
-    return KuaiRandFiles(
+    standard = tuple(p for kind, v, p in logs if kind == "standard" and v == chosen)
+    random = tuple(p for kind, v, p in logs if kind == "random" and v == chosen)
+    if include_random and not random:
+        raise DataError(f"include_random is on, but {folder} has no log_random_*_{chosen}.csv")
+    return _Files(
         version=chosen,
-        standard=tuple(p for kind, v, p in logs if kind == "standard" and v == chosen),
-        random=tuple(p for kind, v, p in logs if kind == "random" and v == chosen),
+        logs=standard + (random if include_random else ()),
         users=features("user_features"),
         videos=features("video_features_basic"),
     )
-
-
-def read_log(
-    files: KuaiRandFiles, *, include_random: bool = False, user_share: float = 1.0
-) -> tuple[InteractionLog, dict[str, int]]:
-    """Read and clean the log.
-
-    Args:
-        files: of :func:`find_files`.
-        include_random: add the exposures that were drawn at random.
-        user_share: in (0, 1]; keep this share of the users (by a fixed hash of the id), for the sizes of 27K.
-
-    Returns:
-        The log, and counts of the rows read, dropped and known to be faulty.
-
-    Raises:
-        DataError: a column is missing or a cell is not what it must be (file, line and column are named), or
-            no row is left.
-    """
-    if not 0 < user_share <= 1:
-        raise DataError(f"user_share is {user_share}; it must lie in (0, 1]")
-    if include_random and not files.random:
-        raise DataError(f"include_random is on, but {files.standard[0].parent} has no log_random_*.csv")
-    keep = pl.col("user_id") * 2_654_435_761 % 2**32 < user_share * 2**32
-    where = keep if user_share < 1 else None
-    paths = files.standard + (files.random if include_random else ())
-    rows = pl.concat([_read_exposures(path, where) for path in paths])
-    if rows.is_empty():
-        raise DataError(f"{', '.join(p.name for p in paths)}: no exposure to read")
-    exposures = rows.unique(["user_id", "video_id", "time_ms"], keep="first", maintain_order=True)
-    facts = {
-        "rows": rows.height,
-        "repeated_rows_dropped": rows.height - exposures.height,
-        "rows_without_duration": int((exposures["duration_ms"] == 0).sum()),
-        "users": exposures["user_id"].n_unique(),
-        "videos": exposures["video_id"].n_unique(),
-    }
-    log = InteractionLog(
-        name=f"KuaiRand {files.version}",
-        exposures=_exposures(exposures),
-        users=_users(files.users, where),
-        items=_videos(files.videos),
-        labels=LABELS,
-        user_categories=_USER_CATEGORIES,
-        user_numbers=tuple(f"log_{c}" for c in _USER_COUNTS),
-        item_categories=_VIDEO_CATEGORIES,
-        item_numbers=("log_duration", "log_width", "log_height"),
-        context_categories=("tab", "hour"),
-        history_keys=("user_id", "item_id", "author_id", "tag"),
-    )
-    return log, facts
-
-
-def _read_exposures(path: Path, where: pl.Expr | None) -> pl.DataFrame:
-    flags = (*_FLAGS, "is_hate")
-    checks = {c: pl.col(c).is_in([0, 1]) for c in flags}
-    checks |= {c: pl.col(c) >= 0 for c in ("play_time_ms", "duration_ms", "comment_stay_time")}
-    checks |= {"date": _day().is_not_null(), "hourmin": pl.col("hourmin").is_between(0, 2359)}
-    return read_csv(path, dict.fromkeys(_LOG_COLUMNS, pl.Int64), checks=checks, where=where)
-
-
-def _exposures(rows: pl.DataFrame) -> pl.DataFrame:
-    play, duration = pl.col("play_time_ms"), pl.col("duration_ms")
-    return rows.select(
-        pl.col("user_id"),
-        pl.col("video_id").alias("item_id"),
-        pl.col("time_ms"),
-        _day().alias("day"),
-        *(pl.col(column).cast(pl.Boolean).alias(label) for column, label in _FLAGS.items()),
-        ((play >= duration) & (duration > 0)).alias("complete"),
-        (pl.col("comment_stay_time") > 0).alias("comment_stay"),
-        (play / 1000).cast(pl.Float32).alias("watch_seconds"),
-        pl.col("is_hate").cast(pl.Float32).alias("negative"),
-        pl.col("tab").cast(pl.Int32),
-        (pl.col("hourmin") // 100).cast(pl.Int32).alias("hour"),
-    ).sort("day", "time_ms", "user_id", "item_id")
 
 
 def _day() -> pl.Expr:
@@ -185,14 +204,14 @@ def _day() -> pl.Expr:
     return pl.col("date").cast(pl.String).str.to_date("%Y%m%d", strict=False).cast(pl.Int32)
 
 
-def _users(paths: tuple[Path, ...], where: pl.Expr | None) -> pl.DataFrame:
+def _users(paths: tuple[Path, ...]) -> pl.DataFrame:
     columns: Types = {
         "user_id": pl.Int64,
         **dict.fromkeys(_USER_CATEGORIES, pl.String),
         **dict.fromkeys(_USER_COUNTS, pl.Float64),
     }
     optional = (*_USER_CATEGORIES, *_USER_COUNTS)
-    frame = pl.concat([read_csv(path, columns, optional=optional, where=where) for path in paths])
+    frame = pl.concat([read_table(Part(path=path, columns=columns, optional=optional)) for path in paths])
     return frame.select(
         "user_id",
         *(_category(c) for c in _USER_CATEGORIES),
@@ -207,7 +226,7 @@ def _videos(paths: tuple[Path, ...]) -> pl.DataFrame:
         **dict.fromkeys(_VIDEO_SIZES, pl.Float64),
     }
     optional = (*_VIDEO_CATEGORIES, *_VIDEO_SIZES, "upload_dt")
-    frame = pl.concat([read_csv(path, columns, optional=optional) for path in paths])
+    frame = pl.concat([read_table(Part(path=path, columns=columns, optional=optional)) for path in paths])
     seconds = pl.when(pl.col("video_duration") > 0).then(pl.col("video_duration") / 1000)
     return frame.with_columns(pl.col("tag").str.split(",").list.first(), video_duration=seconds).select(
         pl.col("video_id").alias("item_id"),

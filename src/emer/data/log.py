@@ -32,15 +32,11 @@ def day_text(number: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InteractionLog:
-    """Exposures of items to users, with what each user did, and what is known of users and items beforehand.
+class LogTables:
+    """What is known of the users and items of a log beforehand, and what its columns are.
 
     Attributes:
         name: the log's name, for messages.
-        exposures: one row per exposure, sorted by day and time: ``user_id``, ``item_id``, ``time_ms`` int64;
-            ``day`` int32 (:func:`day_number`, the day on which the labels became known); each of ``labels``
-            Boolean; ``watch_seconds`` Float32 if the log has it; ``negative`` Float32 (count of negative
-            feedback) if the log has it; each of ``context_categories``.
         users: one row per ``user_id`` with ``user_categories`` and ``user_numbers``.
         items: one row per ``item_id`` with ``item_categories`` and ``item_numbers``, and ``upload_day``
             int32 if known. Nothing here may have been measured after the exposures (no month averages).
@@ -51,7 +47,6 @@ class InteractionLog:
     """
 
     name: str
-    exposures: pl.DataFrame
     users: pl.DataFrame
     items: pl.DataFrame
     labels: tuple[str, ...]
@@ -63,29 +58,66 @@ class InteractionLog:
     history_keys: tuple[str, ...] = ("user_id", "item_id")
 
     def __post_init__(self) -> None:
-        ids = ("user_id", "item_id", "time_ms")
-        self._need("exposures", self.exposures, (*ids, "day", *self.labels, *self.context_categories))
         self._need("users", self.users, ("user_id", *self.user_categories, *self.user_numbers))
         self._need("items", self.items, ("item_id", *self.item_categories, *self.item_numbers))
-        if self.exposures.is_empty():
-            raise DataError(f"{self.name}: the log holds no exposure")
-        for column in (*ids, "day", *self.labels):
-            if self.exposures[column].null_count():
-                raise DataError(f"{self.name}: exposures.{column} has missing values")
-        for column in self.labels:
-            if self.exposures[column].dtype != pl.Boolean:
-                raise DataError(f"{self.name}: label {column} is {self.exposures[column].dtype}, not Boolean")
         for table, key in ((self.users, "user_id"), (self.items, "item_id")):
             if table[key].is_duplicated().any():
                 repeated = table.filter(pl.col(key).is_duplicated())[key][0]
                 raise DataError(f"{self.name}: {key} {repeated} is described more than once")
-        if not self.exposures["day"].is_sorted():
-            raise DataError(f"{self.name}: exposures are not sorted by day")
 
     def _need(self, table: str, frame: pl.DataFrame, columns: tuple[str, ...]) -> None:
         missing = [c for c in columns if c not in frame.columns]
         if missing:
             raise DataError(f"{self.name}: {table} lacks {', '.join(missing)}")
+
+    def describe(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """``rows`` (with ``user_id`` and ``item_id``) with the users' and items' columns joined, order kept.
+
+        Users and items that the log does not describe get nulls.
+        """
+        return rows.join(self.users, on="user_id", how="left", maintain_order="left").join(
+            self.items, on="item_id", how="left", maintain_order="left"
+        )
+
+    def check(self, exposures: pl.DataFrame) -> None:
+        """Refuse rows that are not as :class:`InteractionLog` says.
+
+        Raises:
+            DataError: naming the column.
+        """
+        ids = ("user_id", "item_id", "time_ms")
+        self._need("exposures", exposures, (*ids, "day", *self.labels, *self.context_categories))
+        for column in (*ids, "day", *self.labels):
+            if exposures[column].null_count():
+                raise DataError(f"{self.name}: exposures.{column} has missing values")
+        for column in self.labels:
+            if exposures[column].dtype != pl.Boolean:
+                raise DataError(f"{self.name}: label {column} is {exposures[column].dtype}, not Boolean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InteractionLog(LogTables):
+    """A log in memory: exposures of items to users, with what each user did.
+
+    Attributes:
+        exposures: one row per exposure, sorted by day and time: ``user_id``, ``item_id``, ``time_ms`` int64;
+            ``day`` int32 (:func:`day_number`, the day on which the labels became known); each of ``labels``
+            Boolean; ``watch_seconds`` Float32 if the log has it; ``negative`` Float32 (count of negative
+            feedback) if the log has it; each of ``context_categories``. And, where the log knows them:
+            ``request`` int64, the request in which the item was a candidate; ``exposed`` Boolean, False for a
+            candidate that was not shown (its labels are False and tell nothing); ``explored`` Boolean, shown by
+            chance instead of by score; ``previous_score`` Float32, by which the platform ordered its candidates.
+    """
+
+    exposures: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check(self.exposures)
+        if self.exposures.is_empty():
+            raise DataError(f"{self.name}: the log holds no exposure")
+        if not self.exposures["day"].is_sorted():
+            raise DataError(f"{self.name}: exposures are not sorted by day")
 
     @cached_property
     def days(self) -> tuple[int, ...]:
@@ -99,12 +131,3 @@ class InteractionLog:
     @property
     def has_negative(self) -> bool:
         return "negative" in self.exposures.columns
-
-    def describe(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """``rows`` (with ``user_id`` and ``item_id``) with the users' and items' columns joined, order kept.
-
-        Users and items that the log does not describe get nulls.
-        """
-        return rows.join(self.users, on="user_id", how="left", maintain_order="left").join(
-            self.items, on="item_id", how="left", maintain_order="left"
-        )

@@ -1,0 +1,146 @@
+"""Official files of a public data set, read batch by batch: memory does not grow with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+
+from emer.data.adapter import Adapter, Part
+from emer.data.csv_files import check_header, locate
+from emer.data.log import InteractionLog
+from emer.errors import DataError
+
+ROWS = 500_000
+"""Rows of a batch."""
+
+CSV_HEADER_LINES = 2
+"""A row's position in a CSV file plus this is its line as an editor counts it, the header being line 1."""
+
+
+def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
+    """The rows of ``part`` in file order, with their position ``line`` (int64, from 0).
+
+    Args:
+        part: what to read.
+        rows: about how many rows a batch has.
+
+    Raises:
+        DataError: the file is missing, empty, damaged, cut short, or not of its kind; a column is missing; a cell
+            cannot be read as its type, is empty where it must not be, or fails a check. File, line (row for Feather)
+            and column are named.
+    """
+    if not part.path.is_file():
+        raise DataError(f"{part.path} does not exist")
+    feather = part.path.suffix in (".feather", ".arrow")
+    start = 0
+    for batch in (_feather if feather else _csv)(part, rows):
+        named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
+        _check(part, named, 0 if feather else CSV_HEADER_LINES)
+        start += batch.height
+        yield named
+
+
+def read_table(part: Part) -> pl.DataFrame:
+    """All rows of ``part`` at once, for tables of users and items; without ``line``.
+
+    Raises:
+        DataError: as :func:`read_part`.
+    """
+    batches = list(read_part(part))
+    if not batches:
+        return pl.DataFrame(schema=dict(part.columns))
+    return pl.concat(batches).drop("line")
+
+
+def load_log(adapter: Adapter) -> tuple[InteractionLog, dict[str, int]]:
+    """The whole log in memory, with the counts of :meth:`emer.data.adapter.Adapter.exposures`.
+
+    Raises:
+        DataError: a file is missing or faulty.
+    """
+    batches = [
+        batch.with_columns(pl.lit(number, pl.Int32).alias("part"))
+        for number, part in enumerate(adapter.parts())
+        for batch in read_part(part)
+    ]
+    if not batches:
+        raise DataError(f"{adapter.about.name}: the files hold no exposure")
+    tables = adapter.tables()
+    exposures, counts = adapter.exposures(pl.concat(batches))
+    known = {name: getattr(tables, name) for name in tables.__dataclass_fields__}
+    return InteractionLog(**known, exposures=exposures), counts
+
+
+def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:
+    check_header(part.path, part.columns)
+    scan = pl.scan_csv(
+        part.path, schema_overrides=dict(part.columns), infer_schema=False, null_values=part.null
+    ).select(*part.columns)
+    try:
+        for batch in scan.collect_batches(chunk_size=rows, maintain_order=True):
+            if batch.height:
+                yield batch
+    except pl.exceptions.PolarsError as error:
+        raise locate(part) or DataError(f"{part.path} cannot be read as CSV: {first_line(error)}") from error
+
+
+def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
+    damaged = f"{part.path} is not a Feather (Arrow IPC) file, or one that was cut short; download it again"
+    try:
+        with pa.memory_map(str(part.path)) as source, pyarrow.ipc.open_file(source) as file:
+            missing = [c for c in part.columns if c not in file.schema.names]
+            if missing:
+                raise DataError(
+                    f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(file.schema.names)}"
+                )
+            for number in range(file.num_record_batches):
+                batch = pl.DataFrame(file.get_batch(number).select(list(part.columns)))
+                for cut in batch.iter_slices(rows):
+                    yield _typed(part, cut)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{damaged} ({first_line(error)})") from error
+
+
+def _typed(part: Part, batch: pl.DataFrame) -> pl.DataFrame:
+    try:
+        return batch.cast(dict(part.columns))
+    except pl.exceptions.PolarsError as error:
+        for name, kind in part.columns.items():
+            wrong = batch[name].cast(kind, strict=False).is_null() & batch[name].is_not_null()
+            if wrong.any():
+                value = batch[name].filter(wrong)[0]
+                raise DataError(f"{part.path}, column {name}: {value!r} is not a value of type {kind}") from error
+        raise DataError(f"{part.path} has columns of other types than {dict(part.columns)}") from error
+
+
+def _check(part: Part, batch: pl.DataFrame, first: int) -> None:
+    place = "line" if first else "row"
+    for name in part.columns:
+        if name not in part.optional and batch[name].null_count():
+            line = batch.filter(pl.col(name).is_null())["line"][0]
+            raise DataError(f"{part.path}, {place} {line + first}, column {name}: the cell is empty")
+    for name, holds in part.checks.items():
+        wrong = batch.filter(~holds)
+        if not wrong.is_empty():
+            line, value = wrong["line"][0], wrong[name][0]
+            raise DataError(f"{part.path}, {place} {line + first}, column {name}: {value} is not possible")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def existing(path: Path, advice: str) -> Path:
+    """``path``, which must be a file.
+
+    Raises:
+        DataError: it is not there; ends with ``advice``.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. {advice}")
+    return path
