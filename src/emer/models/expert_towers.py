@@ -97,6 +97,8 @@ class ObjectiveLinear(nn.Module):
             nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` (..., K, width) -> (..., K, size)."""
-        y = torch.einsum("...kw,kws->...ks", x, self.weight)
-        return y if self.bias is None else y + self.bias
+        """``x`` (n, K, width) -> (n, K, size)."""
+        # An einsum would copy an x that is the same for every objective.
+        x = x.transpose(0, 1)
+        y = x @ self.weight if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), x, self.weight)
+        return y.transpose(0, 1)

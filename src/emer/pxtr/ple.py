@@ -111,7 +111,7 @@ class Level(nn.Module):
         own_expert = torch.relu(self.own(own)).unflatten(-1, (-1, self.expert_size))  # (n, K, own_experts, expert_size)
         shared_expert = torch.relu(self.shared(shared)).unflatten(-1, (-1, self.expert_size))
         to_own, to_shared = self.gates(own).softmax(-1).split(self.sizes, dim=-1)
-        mixed = (to_own.unsqueeze(-2) @ own_expert).squeeze(-2) + to_shared @ shared_expert
+        mixed = (to_own.unsqueeze(-1) * own_expert).sum(-2) + to_shared @ shared_expert
         if self.shared_gate is None:
             return mixed, shared
         everybody = torch.cat([own_expert.flatten(1, 2), shared_expert], dim=1)
