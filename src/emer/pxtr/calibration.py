@@ -18,6 +18,7 @@ from emer.metrics.auc import pooled_auc
 from emer.metrics.calibration import BINS, equal_count_bins
 from emer.requests import Objective, Unit
 
+
 def ordering_auc(predicted: np.ndarray, actual: np.ndarray) -> float | None:
     """Share of the pairs with different outcomes that the prediction orders rightly, its ties counting half.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,7 @@ def _split(part: SplitCounts) -> dict[str, Any]:
         "shown": _of_counts(part.shown),
         "lists_of_one": int(part.lengths[:2].sum()),
         "lists_without_pair": int(part.shown[:2].sum()),
-        "labels": {
-            name: _label(part, m) for m, name in enumerate(schema.feedback_names)
-        },
+        "labels": {name: _label(part, m) for m, name in enumerate(schema.feedback_names)},
         "watch": {**part.watch.of(0), **quantiles(shown_rows[:, -1])} if part.has_watch else None,
         "negative": part.negatives if part.has_negative else None,
         "previous_score": {**part.previous.of(0), "constant_lists": _share(part.constant_previous, part.compared_lists)}
@@ -186,10 +185,7 @@ def _histograms(parts: Mapping[str, SplitCounts]) -> dict[str, Any]:
         edges = np.arange(0, size + (step := -(-size // BARS)), step)
         found[key] = {
             "edges": edges.tolist(),
-            "counts": {
-                name: [int(c[a:b].sum()) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-                for name, c in counts.items()
-            },
+            "counts": {name: [int(c[a:b].sum()) for a, b in pairwise(edges)] for name, c in counts.items()},
         }
     times = {name: part.identity.time_ms for name, part in parts.items()}
     first, last = min(t.min() for t in times.values()), max(t.max() for t in times.values())

@@ -174,7 +174,7 @@ class CategoriesSeen:
 def wilson(positives: int, n: int, level: float = 0.95) -> tuple[float, float] | None:
     """Wilson's interval of a rate, for independent trials; None without any.
 
-        (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n).
+    (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n).
     """
     if n == 0:
         return None

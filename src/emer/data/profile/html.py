@@ -21,12 +21,14 @@ nav a { margin-right: 14px; white-space: nowrap; }
 .side { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; }
 .side > * { min-width: 0; max-width: 100%; }
 figure { margin: 0; flex: 0 1 380px; }
+figure.narrow { flex-basis: 284px; } figure.table { flex: 0 1 auto; }
 figure svg { display: block; max-width: 100%; height: auto; font-family: system-ui, sans-serif; }
-figcaption, caption { font-size: 0.87em; color: #444; text-align: left; padding: 4px 0; max-width: 75ch; }
+figcaption { font-size: 0.87em; color: #444; padding: 4px 0; max-width: 75ch; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.87em; }
 th, td { padding: 2px 9px; text-align: right; font-variant-numeric: tabular-nums; border-bottom: 1px solid #e4e4e4; }
-th { font-weight: 600; } th:first-child, td.text { text-align: left; }
+th { font-weight: 600; } th:first-child, .text { text-align: left; }
+tbody th { position: sticky; left: 0; background: #fff; min-width: 8em; }
 thead th { border-bottom: 1px solid #888; vertical-align: bottom; }
 ul.warnings { padding: 0; list-style: none; }
 ul.warnings li { border-left: 5px solid #888; padding: 3px 10px; margin: 7px 0; max-width: 100ch; }
@@ -49,18 +51,24 @@ def text(value: Cell) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str) -> str:
     """A table whose first column names the rows."""
-    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    listed = [list(row) for row in rows]
+    words = [isinstance(cell, str) for cell in listed[0]] if listed else [False] * len(head)
+    top = "".join(f"<th{_LEFT * left}>{escape(name)}</th>" for name, left in zip(head, words, strict=True))
     body = "".join(
-        f'<tr><th scope="row">{text(first)}</th>{"".join(_cell(value) for value in rest)}</tr>' for first, *rest in rows
+        f'<tr><th scope="row">{text(first)}</th>{"".join(_cell(value) for value in rest)}</tr>'
+        for first, *rest in listed
     )
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<figure class="table"><figcaption>{escape(caption)}</figcaption><div class="wide"><table><thead><tr>{top}'
+        f"</tr></thead><tbody>{body}</tbody></table></div></figure>"
     )
+
+
+_LEFT = ' class="text"'
 
 
 def _cell(value: Cell) -> str:
-    return f'<td class="text">{text(value)}</td>' if isinstance(value, str) else f"<td>{text(value)}</td>"
+    return f"<td{_LEFT * isinstance(value, str)}>{text(value)}</td>"
 
 
 def folded(summary: str, *parts: str) -> str:
@@ -68,9 +76,10 @@ def folded(summary: str, *parts: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
 
 
-def figure(svg: str, caption: str) -> str:
+def figure(svg: str, caption: str, narrow: bool = False) -> str:
     """A picture with its caption."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    kind = ' class="narrow"' * narrow
+    return f"<figure{kind}>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def side(*parts: str) -> str:

@@ -13,8 +13,6 @@ from emer.data.profile.pictures import ranges, steps
 
 Content = Mapping[str, Any]
 
-_KINDS = ("user_categories", "context_categories", "item_categories")
-
 
 def profile_page(content: Content) -> str:
     """HTML of a content made by :func:`emer.data.profile.content.profile_folder`: every number of it, in tables and,
@@ -75,7 +73,7 @@ def requests(content: Content) -> str:
             values.append(value)
         return values
 
-    rows = [
+    rows: list[list[Cell]] = [
         row("files", "files"),
         row("requests", "requests"),
         row("candidates", "candidates"),
@@ -97,8 +95,10 @@ def requests(content: Content) -> str:
         row("share of lists, all pxtrs constant", "equal_lists"),
     ]
     items = content["items"]
-    how = "exactly" if items["exact"] else "estimated, standard error 0.4 %"
-    said = f"Sizes. Distinct items over all splits: {text(items['count'])} ({how}; {text(items['exact'])})."
+    said = (
+        f"Sizes. Distinct items over all splits: {text(items['count'])}; counted exactly: {text(items['exact'])} (else "
+        "estimated, with a standard error of 0.4 %)."
+    )
     if "all" in splits:
         said += " The folder is flat: training cuts it along time."
     pictures, tables = [], []
@@ -122,10 +122,11 @@ def histogram(content: Content, key: str, title: str, x: str) -> tuple[str, str]
     alt = f"{title}: share of {', '.join(counts)} in each of {len(names) - 1} bins. The numbers stand in a table below."
     unit = "exposed candidates" if key == "watch" else "requests"
     caption = f"{title}. Each split's share of its {unit} per bin ({x})."
-    svg = figure(steps(names, counts, x=x, y=f"share of {unit}", alt=alt), caption)
-    starts = [[edge, *(row[i] for row in counts.values())] for i, edge in enumerate(edges) if i < len(names) - 1]
-    last = [[edges[-1], *("" for _ in counts)]] if key != "watch" else []
-    return svg, table(["from", *counts], [*starts, *last], f"{title}: {unit} from each value up to the next")
+    svg = figure(steps(names, counts, x=x, alt=alt), caption)
+    rows: list[list[Cell]] = [[edges[i], *(row[i] for row in counts.values())] for i in range(len(names) - 1)]
+    if key != "watch":
+        rows.append([edges[-1], *("" for _ in counts)])
+    return svg, table(["from", *counts], rows, f"{title}: {unit} from each value up to the next")
 
 
 def feedback(content: Content) -> str:
@@ -156,7 +157,7 @@ def feedback(content: Content) -> str:
     if watch:
         keys = tuple(next(iter(watch.values())))
         rows = [[key, *(w[key] for w in watch.values())] for key in keys]
-        svg, numbers = histogram(content, "watch", "Watch time", "seconds watched, bins of growing width")
+        svg, numbers = histogram(content, "watch", "Watch time", "seconds watched, in bins of growing width")
         said = "Seconds watched of exposed candidates; zeros is a share, p01 to p99 are quantiles"
         parts.append(side(svg, table(["watch time (s)", *watch], rows, said)) + folded("Histogram as numbers", numbers))
     negative = {s: c["negative"] for s, c in splits.items() if c["negative"] is not None}

@@ -59,7 +59,8 @@ def calibration(content: Content) -> str:
         target = next(iter(of.values()))["target"]
         alt = f"Mean {target} against mean {name} in bins, by split. The numbers stand in a table below."
         caption = f"{name} against {target}{units[name]}: bins of equal count; on the grey line it is right on average."
-        figures.append(figure(reliability({s: q["bins"] for s, q in of.items()}, unit=units[name], alt=alt), caption))
+        svg = reliability({s: q["bins"] for s, q in of.items()}, unit=units[name], alt=alt)
+        figures.append(figure(svg, caption, narrow=True))
         cells = [[s, *bin_] for s, q in of.items() for bin_ in zip(*(q["bins"][k] for k in _BINS), strict=True)]
         bins.append(table(["split", "predicted", "actual", "rows"], cells, f"{name} against {target}"))
     said = (
@@ -99,8 +100,8 @@ def orders(content: Content) -> str:
     values = [[gauc[column][target]["gauc"] for target in targets] for column in gauc]
     alt = f"GAUC of {', '.join(gauc)} against {', '.join(targets)}. The numbers stand in the table beside it."
     caption = (
-        "Within the lists of all splits, how a column orders the exposed candidates by each feedback (GAUC, weighted by "
-        "exposed candidates): .5 is chance, orange is above, blue below."
+        "Within the lists of all splits, how a column orders the exposed candidates by each feedback (GAUC, weighted "
+        "by exposed candidates): .5 is chance, orange is above, blue below."
     )
     rows = [
         [column, target, of[target]["gauc"], of[target]["lists"]] for column, of in gauc.items() for target in targets
@@ -133,9 +134,7 @@ def correlations(content: Content) -> str:
             alt = f"{title}: {', '.join(names)}. The numbers stand in a table below."
             figures.append(figure(heat(names, names, found[key], centre=0, reach=1, alt=alt), f"{title}."))
             tables.append(_matrix(names, found[key], title))
-    rows = [
-        [number, label, v["r"], v["auc"]] for number, of in found["numbers"].items() for label, v in of.items()
-    ]
+    rows = [[number, label, v["r"], v["auc"]] for number, of in found["numbers"].items() for label, v in of.items()]
     said = "Item numbers against labels over the exposed candidates of the sample: Pearson's r and AUC"
     numbers = [table(["number", "label", "r", "AUC"], rows, said)] if rows else []
     return side(*figures) + folded("As numbers", side(*tables, *numbers))

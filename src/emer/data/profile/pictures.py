@@ -21,13 +21,13 @@ _STYLES = {
 }
 
 
-def steps(edges: Sequence[str], counts: Series, *, x: str, y: str, alt: str) -> str:
+def steps(edges: Sequence[str], counts: Series, *, x: str, alt: str) -> str:
     """A histogram of every split as a stepped line: its share of each bin.
 
     Args:
         edges: text at each edge; the bins are drawn equally wide.
         counts: {split: count of each bin}.
-        x, y: what the axes show, with units.
+        x: what the axis shows, with unit.
         alt: the picture in words.
     """
     height, top, bottom = 190, 26, 40
@@ -44,9 +44,10 @@ def steps(edges: Sequence[str], counts: Series, *, x: str, y: str, alt: str) -> 
     step = max(1, math.ceil(bins / max(1, span // (8 * max(map(len, edges)) + 8))))
     for i in range(0, bins + 1, step):
         parts.append(_line(across[i], height - bottom, across[i], height - bottom + 4, "#333"))
-        parts.append(_text(across[i], height - bottom + 16, edges[i], "middle"))
+        if i < bins or len(edges[i]) < 6:  # a long one would stand out of the picture
+            parts.append(_text(across[i], height - bottom + 16, edges[i], "middle"))
     for name, row in shares.items():
-        points = [(across[0], height - bottom)]
+        points = [(across[0], float(height - bottom))]
         for i, share in enumerate(row):
             level = height - bottom - rise * share / highest
             points += [(across[i], level), (across[i + 1], level)]
@@ -59,7 +60,7 @@ def steps(edges: Sequence[str], counts: Series, *, x: str, y: str, alt: str) -> 
         )
     parts.append(_line(LEFT, height - bottom, WIDTH - RIGHT, height - bottom, "#333"))
     parts.append(_text(LEFT + span / 2, height - 6, x, "middle"))
-    parts.append(_text(2, 12, y, "start"))
+    parts.append(_text(2, 12, "share", "start"))
     return _svg(height, parts, alt)
 
 
@@ -73,7 +74,7 @@ def ranges(rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, 
         alt: the picture in words.
     """
     names = list(dict.fromkeys(split for _, of in rows for split in of))
-    left, line, top = 92, 13, 26
+    left, line, top = _room([name for name, _ in rows]), 13, 26
     values = [v for _, of in rows for five in of.values() if five for v in five if v > 0 or not log]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if log:
@@ -114,13 +115,16 @@ def ranges(rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, 
 
 def reliability(bins: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, alt: str) -> str:
     """Mean outcome against mean prediction of each bin, by split, with the diagonal."""
-    side, top = 210, 26
+    side, top, width = 210, 26, LEFT + 230
     highest = max(v for b in bins.values() for key in ("predicted", "actual") for v in b[key]) or 1.0
-    parts = [_legend(list(bins))]
+    parts = [_legend(list(bins), width)]
     for value in _nice(highest):
         across, up = LEFT + side * value / highest, top + side * (1 - value / highest)
         parts += [_line(LEFT, up, LEFT + side, up, "#ddd"), _line(across, top, across, top + side, "#ddd")]
-        parts += [_text(LEFT - 5, up + 4, number(value), "end"), _text(across, top + side + 14, number(value), "middle")]
+        parts += [
+            _text(LEFT - 5, up + 4, number(value), "end"),
+            _text(across, top + side + 14, number(value), "middle"),
+        ]
     parts.append(_line(LEFT, top + side, LEFT + side, top, "#777"))
     for name, b in bins.items():
         points = [
@@ -135,7 +139,7 @@ def reliability(bins: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str,
     parts.append(
         f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">mean actual{unit}</text>'
     )
-    return _svg(top + side + 36, parts, alt, LEFT + side + 20)
+    return _svg(top + side + 36, parts, alt, width)
 
 
 def heat(
@@ -143,8 +147,10 @@ def heat(
     centre: float, reach: float, alt: str,
 ) -> str:  # fmt: skip
     """A table of colours: blue below ``centre``, orange above, full at a distance of ``reach``."""
-    left, top = 92, 70
-    cell = min(38.0, (WIDTH - left - RIGHT) / max(1, len(columns)))
+    left, longest = _room(rows), max(map(len, columns), default=0)
+    # Names that lean at 50 degrees.
+    top, right = 16 + 5 * longest, 6 + 4 * longest
+    cell = min(38.0, (WIDTH - left - right) / max(1, len(columns)))
     tall = min(cell, 24.0)
     parts = []
     for j, name in enumerate(columns):
@@ -160,7 +166,7 @@ def heat(
                 f'<rect x="{across:.1f}" y="{up:.1f}" width="{cell - 1:.1f}" height="{tall - 1:.1f}" fill="{fill}"/>'
             )
             if cell >= 26:
-                shown = "–" if value is None else f"{value:.2f}".replace("0.", ".")
+                shown = "–" if value is None else f"{value:z.2f}".replace("0.", ".")
                 parts.append(_text(across + cell / 2, up + tall / 2 + 4, shown, "middle", 10))
     return _svg(round(top + tall * len(rows) + 6), parts, alt)
 
@@ -172,6 +178,11 @@ def number(value: float | None) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _room(names: Sequence[str]) -> int:
+    """Width that names take, to the left of a picture."""
+    return min(170, 14 + 7 * max(map(len, names), default=0))
 
 
 def _diverging(share: float) -> str:
@@ -194,8 +205,8 @@ def _decades(low: float, high: float) -> list[float]:
     return [10.0**e for e in range(first, max(last, first + 1) + 1)]
 
 
-def _legend(names: Sequence[str]) -> str:
-    parts, across = [], WIDTH - RIGHT
+def _legend(names: Sequence[str], width: int = WIDTH) -> str:
+    parts, across = [], width - RIGHT
     for name in reversed(names):
         across -= 7 * len(name) + 20
         parts.append(_mark(name, across, 8) + _text(across + 7, 12, name, "start"))

@@ -71,7 +71,7 @@ class Sample:
 class Distinct:
     """How many distinct integers: exact up to ``size``, then estimated from the k = ``size`` smallest hashes,
 
-        n ≈ (k - 1) / h,   h the largest of them as a fraction of all hashes (KMV; Bar-Yossef et al. 2002).
+    n ≈ (k - 1) / h,   h the largest of them as a fraction of all hashes (KMV; Bar-Yossef et al. 2002).
     """
 
     def __init__(self, size: int = DISTINCT) -> None:

@@ -50,7 +50,14 @@ def suspicions(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _one(
-    kind: str, subject: str, numbers: Mapping[str, float], limit: float, text: str, advice: str, *, serious: bool = False
+    kind: str,
+    subject: str,
+    numbers: Mapping[str, float],
+    limit: float,
+    text: str,
+    advice: str,
+    *,
+    serious: bool = False,
 ) -> dict[str, Any]:
     level = "serious" if serious else "note"
     return {
