@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_correlations_over_all_candidates(tables: dict[str, RequestTable], profi
 def test_correlations_within_lists(tables: dict[str, RequestTable], profiled: dict[str, Any]) -> None:
     table = joined(tables)
     values = []
-    for a, b in zip(table.offsets[:-1], table.offsets[1:], strict=True):
+    for a, b in pairwise(table.offsets):
         x, y = table.pxtr[a:b, 0], table.pxtr[a:b, 2]
         if np.ptp(x) > 0 and np.ptp(y) > 0:
             values.append(spearmanr(x, y).statistic)
@@ -67,13 +68,15 @@ def test_gauc_within_lists(tables: dict[str, RequestTable], profiled: dict[str, 
     """pxtrs, the number and the older score against every label, by scikit-learn list by list."""
     table = joined(tables)
     columns = {
-        "pxtr_pctr": table.pxtr[:, 0], "previous_score": table.previous_score, "number_duration": table.item_numbers[:, 0],
-    }  # fmt: skip
+        "pxtr_pctr": table.pxtr[:, 0],
+        "previous_score": table.previous_score,
+        "number_duration": table.item_numbers[:, 0],
+    }
     for name, scores in columns.items():
         assert scores is not None
         for m, label in enumerate(table.schema.feedback_names):
             total = weight = lists = 0
-            for a, b in zip(table.offsets[:-1], table.offsets[1:], strict=True):
+            for a, b in pairwise(table.offsets):
                 shown = table.exposed[a:b]
                 y = table.label[a:b, m][shown]
                 if 0 < y.sum() < y.size:
@@ -88,7 +91,7 @@ def test_order_of_watch_time_within_lists(tables: dict[str, RequestTable], profi
     table = joined(tables)
     assert table.watch_time is not None
     total = weight = 0.0
-    for a, b in zip(table.offsets[:-1], table.offsets[1:], strict=True):
+    for a, b in pairwise(table.offsets):
         shown = table.exposed[a:b]
         s, t = table.pxtr[a:b, 1][shown], table.watch_time[a:b][shown]
         pairs = [(i, j) for i in range(s.size) for j in range(i) if t[i] != t[j]]
@@ -142,5 +145,5 @@ def test_padding_loses_and_adds_nothing(places: int) -> None:
     for mask, (block,) in padded(offsets, [values], places):
         assert mask.size <= max(places, 5) and (block[~mask] == 0).all()
         seen += [row[m, 0].tolist() for row, m in zip(block, mask, strict=True)]
-    expected = [values[a:b, 0].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    expected = [values[a:b, 0].tolist() for a, b in pairwise(offsets)]
     assert sorted(seen) == sorted(expected)

@@ -76,7 +76,7 @@ def ranges(rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, 
     names = list(dict.fromkeys(split for _, of in rows for split in of))
     left, line, top = _room([name for name, _ in rows]), 13, 26
     values = [v for _, of in rows for five in of.values() if five for v in five if v > 0 or not log]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    low, high = (min(values), max(values)) if values else (0.1, 1.0)
     if log:
         ticks = _decades(low, high)
         low, high = ticks[0], ticks[-1]

@@ -86,28 +86,27 @@ def _leaks(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             text = f"within lists the pxtr orders its own {target} almost without error (GAUC)"
             advice = "make it with a model that has not seen these outcomes"
             yield _one("leaking_pxtr", name, high, LEAK_PXTR, text, advice, serious=True)
-    for number, by_label in content["correlations"]["numbers"].items():
-        for label, pooled in by_label.items():
-            told = {k: v for k, v in _number_evidence(content, number, label, pooled).items() if v is not None}
-            high = {
-                key: value
-                for key, value in told.items()
-                if (abs(value) if key == "r" else max(value, 1 - value)) > LEAK_NUMBER
-            }
+    for number, pooled in content["correlations"]["numbers"].items():
+        for target in content["gauc"][f"number_{number}"]:
+            told = _number_evidence(content, number, target, pooled.get(target, {}))
+            high = {k: v for k, v in told.items() if (abs(v) if k == "r" else max(v, 1 - v)) > LEAK_NUMBER}
             if high:
-                text = f"the item number all but tells the label {label}"
+                text = f"the item number all but tells {target}"
                 advice = "drop it if it is measured after the exposure"
                 yield _one("leaking_number", number, high, LEAK_NUMBER, text, advice, serious=True)
 
 
 def _number_evidence(
-    content: Mapping[str, Any], number: str, label: str, pooled: Mapping[str, float | None]
-) -> dict[str, float | None]:
-    within = content["gauc"][f"number_{number}"][label]
+    content: Mapping[str, Any], number: str, target: str, pooled: Mapping[str, float | None]
+) -> dict[str, float]:
+    """``gauc`` within lists, and for labels pooled ``r`` and ``auc``, as far as they rest on enough."""
+    within, splits = content["gauc"][f"number_{number}"][target], content["splits"].values()
     found = {"gauc": within["gauc"]} if within["lists"] >= EVIDENCE else {}
-    positives = sum(c["labels"][label]["positives"] for c in content["splits"].values())
-    exposed = sum(c["exposed"] for c in content["splits"].values())
-    return found | dict(pooled) if EVIDENCE <= positives <= exposed - EVIDENCE else found
+    if pooled:
+        positives, exposed = (sum(c["labels"][target]["positives"] for c in splits), sum(c["exposed"] for c in splits))
+        if EVIDENCE <= positives <= exposed - EVIDENCE:
+            found |= {key: value for key, value in pooled.items() if value is not None}
+    return found
 
 
 def _between_splits(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
