@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from emer.data.kuairand import LABELS, find_files, read_log
+from emer.data.kuairand import LABELS, KuaiRand
 from emer.data.log import day_number
+from emer.data.raw import load_log
 from emer.errors import DataError
 
 
@@ -73,7 +74,7 @@ def write(
 
 
 def read(root: Path, **options: Any) -> Any:
-    return read_log(find_files(root), **options)
+    return load_log(KuaiRand(root, **options))
 
 
 def test_labels_follow_their_columns(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.console import Console
 
 from emer.data.assemble import RequestSettings
 from emer.data.assembly import Assembly
@@ -21,7 +20,7 @@ from emer.data.parquet import write_requests
 from emer.data.table import RequestTable
 from emer.files import write_json
 from emer.progress import counting
-from emer.pxtr.calibration import calibration, calibration_tables, draw_reliability
+from emer.pxtr.calibration import calibration, draw_reliability
 from emer.pxtr.features import Encoder
 from emer.pxtr.forward_chain import ChainSettings
 from emer.pxtr.scoring import Scoring
@@ -67,9 +66,8 @@ def build_requests(
 ) -> None:
     """Write ``<split>/part-<bucket>.parquet`` and :data:`NEEDED` below ``result``.
 
-    Prints the quality of the pxtrs. With ``reference``, gradient-boosted trees are fitted beside every
-    model, which takes longer, and memory for all training rows; their AUC is printed too, and saved in
-    ``reference.json``.
+    With ``reference``, gradient-boosted trees are fitted beside every model, which takes longer, and memory for all
+    training rows; their AUC is saved in ``reference.json``.
 
     Args:
         store: the log.
@@ -113,8 +111,6 @@ def build_requests(
         write_json(result / "reference.json", {"model": "HistGradientBoostingClassifier", "auc": auc})
     settings = {"requests": asdict(requests), "pxtr": asdict(pxtr)}
     write_json(result / "source.json", {**about, "splits": counts, "settings": settings})
-    for shown_table in calibration_tables(quality, auc):
-        Console().print(shown_table)
 
 
 def _write(scoring: Scoring, schema: Schema, result: Path) -> dict[str, dict[str, int]]:

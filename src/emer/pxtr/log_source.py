@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from emer.data.adapter import Adapter
 from emer.data.assemble import RequestSettings
 from emer.data.cache import check_space, config_hash, file_fingerprint, resume_once
 from emer.data.log_store import store_log
 from emer.pxtr.build import NEEDED, PxtrSettings, build_requests
+from emer.pxtr.calibration import calibration_tables
 from emer.pxtr.forward_chain import ChainSettings
 
 _VERSION = 2
@@ -59,6 +63,8 @@ class LogSource:
     def prepare(self, cache_dir: Path) -> Path:
         """The folder ``<name>-<hash>`` below ``cache_dir``; the hash covers settings and input files.
 
+        Prints the quality of the pxtrs, if they are made now.
+
         Raises:
             DataError: the files are missing or faulty, the settings do not fit them, or the disk is too small.
         """
@@ -89,9 +95,25 @@ class LogSource:
             )  # fmt: skip
 
         needed = (*NEEDED, "reference.json") if self.reference else NEEDED
-        return resume_once(Path(cache_dir) / f"{self.name}-{config_hash(key)}", needed, build)
+        root = Path(cache_dir) / f"{self.name}-{config_hash(key)}"
+        there = all((root / name).is_file() for name in needed)
+        resume_once(root, needed, build)
+        if not there:
+            _show_quality(root)
+        return root
 
     def describe(self) -> str:
         """One line for people."""
         days = f"{self.requests.train[0]} to {self.requests.test[1]}"
         return f"{self.adapter.about.name}: {self.requests.grouping} requests, {days}"
+
+
+def _show_quality(folder: Path) -> None:
+    quality = json.loads((folder / "calibration.json").read_text())
+    names = json.loads((folder / "source.json").read_text())["settings"]["pxtr"]["objectives"]
+    for figures in (quality, quality["by_day"]):
+        figures |= {key: {n: figures[key][n] for n in names} for key in figures if names[0] in figures[key]}
+    reference = folder / "reference.json"
+    auc = json.loads(reference.read_text())["auc"] if reference.is_file() else None
+    for table in calibration_tables(quality, auc):
+        Console().print(table)
