@@ -52,6 +52,7 @@ class Part:
         optional: columns that may hold empty cells; these become null.
         checks: column -> Boolean expression that must hold in every row.
         null: text that stands for an empty cell, besides nothing at all.
+        keep: Boolean expression; rows where it is not true are checked, then left out.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Part:
     optional: Collection[str] = ()
     checks: Mapping[str, pl.Expr] = field(default_factory=dict)
     null: str | None = None
+    keep: pl.Expr | None = None
 
 
 class Adapter(Protocol):
@@ -106,4 +108,3 @@ def bucket_of(column: str, buckets: int) -> pl.Expr:
     """A number below ``buckets`` for every value of an integer column, always the same one."""
     mixed = pl.col(column).cast(pl.UInt64, strict=False, wrap_numerical=True) * pl.lit(0x9E3779B97F4A7C15, pl.UInt64)
     return (mixed // 2**33 % buckets).cast(pl.Int32)
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -41,7 +41,7 @@ def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
         _check(part, named, 0 if feather else CSV_HEADER_LINES)
         start += batch.height
-        yield named
+        yield named if part.keep is None else named.filter(part.keep)
 
 
 def read_table(part: Part) -> pl.DataFrame:
@@ -54,6 +54,39 @@ def read_table(part: Part) -> pl.DataFrame:
     if not batches:
         return pl.DataFrame(schema=dict(part.columns))
     return pl.concat(batches).drop("line")
+
+
+def first_rows(parts: Sequence[Part], tables: Mapping[str, Sequence[str]]) -> list[pl.DataFrame]:
+    """Tables of users and items out of rows of exposures: the first row of every id, in order of appearance.
+
+    Memory grows with the ids, not with the rows.
+
+    Args:
+        parts: files with all these columns.
+        tables: column of ids -> other columns of its table.
+
+    Returns:
+        One table for each of ``tables``.
+
+    Raises:
+        DataError: as :func:`read_part`.
+    """
+    types = parts[0].columns
+    found = {key: [pl.DataFrame(schema={c: types[c] for c in (key, *rest)})] for key, rest in tables.items()}
+    merged = dict.fromkeys(tables, 0)
+    for part in parts:
+        for batch in read_part(part):
+            for key, columns in tables.items():
+                found[key].append(_firsts(batch.select(key, *columns), key))
+                # Merged when twice as long as after the last time, so that every row is merged a few times only.
+                if sum(frame.height for frame in found[key]) > 2 * merged[key] + ROWS:
+                    found[key] = [_firsts(pl.concat(found[key]), key)]
+                    merged[key] = found[key][0].height
+    return [_firsts(pl.concat(found[key]), key) for key in tables]
+
+
+def _firsts(frame: pl.DataFrame, key: str) -> pl.DataFrame:
+    return frame.unique(key, keep="first", maintain_order=True)
 
 
 def load_log(adapter: Adapter) -> tuple[InteractionLog, dict[str, int]]:
@@ -91,29 +124,35 @@ def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:
 def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
     damaged = f"{part.path} is not a Feather (Arrow IPC) file, or one that was cut short; download it again"
     try:
-        with pa.memory_map(str(part.path)) as source, pyarrow.ipc.open_file(source) as file:
-            missing = [c for c in part.columns if c not in file.schema.names]
+        with pa.memory_map(str(part.path)) as source:
+            names = pyarrow.ipc.open_file(source).schema.names
+            missing = [c for c in part.columns if c not in names]
             if missing:
-                raise DataError(
-                    f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(file.schema.names)}"
-                )
+                raise DataError(f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+            # Other columns are not even decompressed.
+            options = pyarrow.ipc.IpcReadOptions(included_fields=[names.index(c) for c in part.columns])
+            file = pyarrow.ipc.open_file(source, options=options)
+            start = 0
             for number in range(file.num_record_batches):
                 batch = pl.DataFrame(file.get_batch(number).select(list(part.columns)))
                 for cut in batch.iter_slices(rows):
-                    yield _typed(part, cut)
+                    yield _typed(part, cut, start)
+                    start += cut.height
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{damaged} ({first_line(error)})") from error
 
 
-def _typed(part: Part, batch: pl.DataFrame) -> pl.DataFrame:
+def _typed(part: Part, batch: pl.DataFrame, start: int) -> pl.DataFrame:
     try:
-        return batch.cast(dict(part.columns))
+        return batch.select(pl.col(name).cast(kind) for name, kind in part.columns.items())
     except pl.exceptions.PolarsError as error:
         for name, kind in part.columns.items():
             wrong = batch[name].cast(kind, strict=False).is_null() & batch[name].is_not_null()
             if wrong.any():
-                value = batch[name].filter(wrong)[0]
-                raise DataError(f"{part.path}, column {name}: {value!r} is not a value of type {kind}") from error
+                row = int(wrong.arg_max() or 0)
+                raise DataError(
+                    f"{part.path}, row {start + row}, column {name}: {batch[name][row]!r} is not a value of type {kind}"
+                ) from error
         raise DataError(f"{part.path} has columns of other types than {dict(part.columns)}") from error
 
 
@@ -133,6 +172,20 @@ def _check(part: Part, batch: pl.DataFrame, first: int) -> None:
 def first_line(error: Exception) -> str:
     """What an error says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def data_folder(root: str | Path | None, advice: str, below: str = "") -> Path:
+    """The folder of the official files: ``root``, or ``below`` in it where there is such a folder.
+
+    Raises:
+        DataError: ``root`` is not set or not a folder; ends with ``advice``.
+    """
+    if not root:
+        raise DataError(f"data.root is not set. {advice}")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. {advice}")
+    return folder / below if (folder / below).is_dir() else folder
 
 
 def existing(path: Path, advice: str) -> Path:
