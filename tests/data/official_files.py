@@ -104,7 +104,14 @@ KUAIREC_USERS = names(
 )
 KUAIREC_DAILY = names(
     "video_id,date,author_id,video_type,upload_dt,upload_type,visible_status,video_duration,video_width,video_height",
-    "music_id,video_tag_id,video_tag_name,show_cnt,show_user_num,play_cnt,like_cnt,cancel_collect_user_num",
+    "music_id,video_tag_id,video_tag_name,show_cnt,show_user_num,play_cnt,play_user_num,play_duration",
+    *(f"{kind}_play_cnt,{kind}_play_user_num" for kind in ("complete", "valid", "long_time", "short_time")),
+    "play_progress,comment_stay_duration,like_cnt,like_user_num,click_like_cnt,double_click_cnt,cancel_like_cnt",
+    "cancel_like_user_num,comment_cnt,comment_user_num,direct_comment_cnt,reply_comment_cnt,delete_comment_cnt",
+    "delete_comment_user_num,comment_like_cnt,comment_like_user_num,follow_cnt,follow_user_num,cancel_follow_cnt",
+    "cancel_follow_user_num,share_cnt,share_user_num,download_cnt,download_user_num,report_cnt,report_user_num",
+    "reduce_similar_cnt,reduce_similar_user_num,collect_cnt,collect_user_num,cancel_collect_cnt",
+    "cancel_collect_user_num",
 )
 
 
@@ -258,8 +265,9 @@ def wechat_feed(feed: int, **changes: Any) -> Row:
 
 
 def write_wechat(root: Path, users: int = 60, days: int = 10, seed: int = 1) -> Path:
-    rows = []
+    rows, seconds = [], {}
     for view in views(users, days, seed):
+        seconds[view.item] = round(view.duration_ms / 1000)
         feedback = {"like": view.flag(0, 0.5, 0.05), "read_comment": view.flag(1, 0.5, 0.1)}
         feedback |= {"click_avatar": view.flag(2, 0.3, 0.05), "forward": view.flag(3, 0.3, 0.05)}
         feedback |= {"comment": view.flag(4, 0.1, 0.02), "follow": view.flag(5, 0.1, 0.02), "favorite": 0}
@@ -267,8 +275,8 @@ def write_wechat(root: Path, users: int = 60, days: int = 10, seed: int = 1) -> 
         rows.append(wechat_row(play=view.play_ms, stay=view.play_ms + 500, **seen, **feedback))
     write_csv(root / "user_action.csv", WECHAT, rows)
     feeds = [
-        wechat_feed(i, authorid=i // 5 + 1, manual_tag_list=f"{i % TOPICS};9", bgm_song_id=None)
-        for i in range(item_count(days))
+        wechat_feed(i, authorid=i // 5 + 1, manual_tag_list=f"{i % TOPICS};9", videoplayseconds=s, bgm_song_id=None)
+        for i, s in sorted(seconds.items())
     ]
     write_csv(root / "feed_info.csv", WECHAT_FEEDS, feeds)
     return root

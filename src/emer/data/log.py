@@ -121,9 +121,9 @@ class InteractionLog(LogTables):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check(self.exposures)
         if self.exposures.is_empty():
             raise DataError(f"{self.name}: the log holds no exposure")
+        self.check(self.exposures)
         if not self.exposures["day"].is_sorted():
             raise DataError(f"{self.name}: exposures are not sorted by day")
 

@@ -9,7 +9,9 @@ What is done to the rows, and why:
   ``complete`` here; ``effective_view`` is at least 30 %;
 * ``previous_score`` is 1 / (1 + rank_index), the order of the platform's ranking stage. A candidate that the stage
   never ranked has 0, below all others: one dropped before it, or one without an index;
-* repeated (request_id, video_id) rows are one candidate: the shown one counts, else the first;
+* rows of one request_id and request_timestamp are a request, and ``request`` is its number among the user's: should
+  ids begin anew with every file, no request would mix two days;
+* a video repeated in a request is one candidate: the shown row counts, else the first;
 * users and items have no files; they are described by the first row of theirs that is a candidate.
 
 That request_timestamp is in milliseconds and upload_timestamp in seconds is how the authors' code reads them
@@ -58,7 +60,7 @@ ABOUT = About(
         "RecFlow: An Industrial Full Flow Recommendation Dataset. ICLR 2025. arXiv 2410.20868"
     ),
     home=f"https://github.com/RecFlow-ICLR/RecFlow, {HOME}",
-    requests="Requests proper: request_id, with candidates of the platform's own stages; none is sampled.",
+    requests="Requests proper (request_id), with candidates of the platform's own stages; none is sampled.",
     known_faults=(
         "The log keeps a sample of what each stage dropped: a request's candidates are not all that were there.",
         "Feedback on items that were not shown is unknown and masked, not 0.",
@@ -147,7 +149,7 @@ class RecFlow:
 
     def exposures(self, raw: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         rows = raw.sort("realshow", descending=True, maintain_order=True).unique(
-            ["user_id", "request_id", "video_id"], keep="first", maintain_order=True
+            ["user_id", "request_id", "request_timestamp", "video_id"], keep="first", maintain_order=True
         )
         shown = pl.col("realshow") == 1
         time, rank = pl.col("request_timestamp"), pl.col(self.previous)
@@ -160,7 +162,7 @@ class RecFlow:
             *((shown & (pl.col(label) == 1)).alias(label) for label in LABELS),
             pl.when(shown).then(pl.col("playing_time") / 1000).otherwise(0.0).cast(pl.Float32).alias("watch_seconds"),
             beijing_hour(time).alias("hour"),
-            pl.col("request_id").alias("request"),
+            pl.struct(time, "request_id").rank("dense").over("user_id").cast(pl.Int64).alias("request"),
             shown.alias("exposed"),
             pl.when(ranked).then(1 / (1 + rank)).otherwise(0.0).cast(pl.Float32).alias("previous_score"),
         ).sort("day", "time_ms", "user_id", "request", "item_id")
