@@ -13,11 +13,12 @@ import polars as pl
 import pyarrow.feather
 import pytest
 
-from emer.data.adapter import Adapter, bucket_of
+from emer.data.adapter import Adapter
 from emer.data.kuairec import KuaiRec
 from emer.data.kuaisar import KuaiSAR
 from emer.data.raw import load_log, read_part
 from emer.data.recflow import RecFlow
+from emer.data.stable_hash import bucket_of
 from emer.data.tenrec import Tenrec
 from emer.data.wechat import WeChat
 from emer.errors import DataError

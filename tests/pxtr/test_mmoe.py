@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emer.pxtr.mmoe import MMoE
 
@@ -85,3 +85,33 @@ def test_dropout_acts_in_training_only(seed: int) -> None:
     assert not torch.equal(net(*rows()).logit, net(*rows()).logit)
     net.eval()
     assert torch.equal(net(*rows()).logit, net(*rows()).logit)
+
+
+def test_a_seed_gives_the_model_that_it_always_gave() -> None:
+    net = model()
+    torch.manual_seed(0)
+    embedding = nn.Embedding(sum(SIZES), D)
+    nn.init.normal_(embedding.weight, std=0.05)
+    width = len(SIZES) * D + NUMBERS
+    experts, gates = nn.Linear(width, E * H), nn.Linear(width, K * E, bias=False)
+    towers = torch.empty(K, H, T).uniform_(-(H**-0.5), H**-0.5)
+    heads = torch.empty(K, T).uniform_(-(T**-0.5), T**-0.5)
+    for drawn, own in (
+        (embedding.weight, net.embedding.weight),
+        (experts.weight, net.experts.weight),
+        (experts.bias, net.experts.bias),
+        (gates.weight, net.gates.weight),
+        (towers, net.towers),
+        (heads, net.heads),
+    ):
+        assert torch.equal(drawn, own)
+    assert not net.tower_bias.any() and not net.head_bias.any()
+    out = net(*rows())
+    assert out.logit[0].tolist() == pytest.approx([3.1994330e-4, -1.3065993e-2, -2.0754496e-3], rel=1e-4)
+    assert out.hidden[0].sum().item() == pytest.approx(0.39163482, rel=1e-5)
+
+
+def test_a_saved_model_has_the_parts_that_it_always_had() -> None:
+    """A trained stage in somebody's cache still loads."""
+    names = {"embedding.weight", "experts.weight", "experts.bias", "gates.weight"}
+    assert set(model().state_dict()) == names | {"towers", "tower_bias", "heads", "head_bias"}

@@ -97,14 +97,3 @@ class Adapter(Protocol):
         Returns:
             The exposures, sorted by day and time; and counts of what was dropped or is faulty, to be added up.
         """
-
-
-def stable_share(column: str, share: float) -> pl.Expr:
-    """True for about ``share`` of the values of an integer column, always the same ones."""
-    return pl.col(column) * 2_654_435_761 % 2**32 < share * 2**32
-
-
-def bucket_of(column: str, buckets: int) -> pl.Expr:
-    """A number below ``buckets`` for every value of an integer column, always the same one."""
-    mixed = pl.col(column).cast(pl.UInt64, strict=False, wrap_numerical=True) * pl.lit(0x9E3779B97F4A7C15, pl.UInt64)
-    return (mixed // 2**33 % buckets).cast(pl.Int32)

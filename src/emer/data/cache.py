@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from emer.errors import DataError
 
 
 def build_once(root: Path, needed: Sequence[str], build: Callable[[Path], None]) -> Path:
@@ -47,3 +52,70 @@ def config_hash(content: Any) -> str:
 def file_fingerprint(paths: Sequence[Path]) -> list[list[Any]]:
     """Name, size and time of change of files: enough to notice a change without reading gigabytes."""
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+
+
+def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path], None]) -> Path:
+    """``root``, made by ``build`` unless all ``needed`` files are in it; what was interrupted goes on where it was.
+
+    Args:
+        root: the folder. It appears whole or not at all.
+        needed: files of a complete folder.
+        build: given a folder for what lies between, which outlives an interruption, and the folder to fill. What it
+            finds there from an earlier attempt is sound, as far as it was written atomically.
+
+    Raises:
+        DataError: of ``build``; everything is removed then, since other input makes another folder.
+    """
+
+    def complete() -> bool:
+        return all((root / name).is_file() for name in needed)
+
+    work = root.with_name(f".{root.name}.unfinished")
+    while not complete():
+        work.mkdir(parents=True, exist_ok=True)
+        with _locked(work / "lock") as ours:
+            if not ours or complete():
+                continue  # another process has just ended its work on it: look again
+            result = work / "result"
+            result.mkdir(exist_ok=True)
+            try:
+                build(work / "between", result)
+            except DataError:
+                shutil.rmtree(work)
+                raise
+            shutil.rmtree(root, ignore_errors=True)
+            result.rename(root)
+            shutil.rmtree(work)
+    return root
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold a file that one process at a time can hold; False if its folder was removed while we waited."""
+    try:
+        file = path.open("w")
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        folder: where it is to go; need not exist yet.
+        needed: bytes, estimated.
+
+    Raises:
+        DataError: fewer bytes are free.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise DataError(
+            f"{there} has {free / 1e9:.1f} GB free, and this needs about {needed / 1e9:.1f} GB; free some, or choose "
+            "another disk with paths.cache_dir="
+        )

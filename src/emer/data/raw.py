@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.ipc
+import pyarrow.parquet as pq
 
 from emer.data.adapter import Adapter, Part
 from emer.data.csv_files import check_header, locate
@@ -16,6 +16,9 @@ from emer.errors import DataError
 
 ROWS = 500_000
 """Rows of a batch."""
+
+_SAMPLE_BYTES = 1 << 20
+_FEATHER_ROW_BYTES = 40
 
 CSV_HEADER_LINES = 2
 """A row's position in a CSV file plus this is its line as an editor counts it, the header being line 1."""
@@ -30,16 +33,16 @@ def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
 
     Raises:
         DataError: the file is missing, empty, damaged, cut short, or not of its kind; a column is missing; a cell
-            cannot be read as its type, is empty where it must not be, or fails a check. File, line (row for Feather)
-            and column are named.
+            cannot be read as its type, is empty where it must not be, or fails a check. File, line (row, where it is no
+            text) and column are named.
     """
     if not part.path.is_file():
         raise DataError(f"{part.path} does not exist")
-    feather = part.path.suffix in (".feather", ".arrow")
+    read = _READERS.get(part.path.suffix, _csv)
     start = 0
-    for batch in (_feather if feather else _csv)(part, rows):
+    for batch in read(part, rows):
         named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
-        _check(part, named, 0 if feather else CSV_HEADER_LINES)
+        _check(part, named, CSV_HEADER_LINES if read is _csv else 0)
         start += batch.height
         yield named if part.keep is None else named.filter(part.keep)
 
@@ -54,6 +57,21 @@ def read_table(part: Part) -> pl.DataFrame:
     if not batches:
         return pl.DataFrame(schema=dict(part.columns))
     return pl.concat(batches).drop("line")
+
+
+def estimated_rows(path: Path) -> int:
+    """About how many rows a file has, without reading it."""
+    size = path.stat().st_size
+    if path.suffix == ".parquet":
+        try:
+            return pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError):
+            return 0  # read_part says what is wrong with it
+    if path.suffix in _READERS:
+        return size // _FEATHER_ROW_BYTES
+    with path.open("rb") as file:
+        sample = file.read(_SAMPLE_BYTES)
+    return size * sample.count(b"\n") // max(1, len(sample))
 
 
 def first_rows(parts: Sequence[Part], tables: Mapping[str, Sequence[str]]) -> list[pl.DataFrame]:
@@ -122,16 +140,13 @@ def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:
 
 
 def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
-    damaged = f"{part.path} is not a Feather (Arrow IPC) file, or one that was cut short; download it again"
     try:
         with pa.memory_map(str(part.path)) as source:
-            names = pyarrow.ipc.open_file(source).schema.names
-            missing = [c for c in part.columns if c not in names]
-            if missing:
-                raise DataError(f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+            names = pa.ipc.open_file(source).schema.names
+            _check_names(part, names)
             # Other columns are not even decompressed.
-            options = pyarrow.ipc.IpcReadOptions(included_fields=[names.index(c) for c in part.columns])
-            file = pyarrow.ipc.open_file(source, options=options)
+            options = pa.ipc.IpcReadOptions(included_fields=[names.index(c) for c in part.columns])
+            file = pa.ipc.open_file(source, options=options)
             start = 0
             for number in range(file.num_record_batches):
                 batch = pl.DataFrame(file.get_batch(number).select(list(part.columns)))
@@ -139,21 +154,47 @@ def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
                     yield _typed(part, cut, start)
                     start += cut.height
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{damaged} ({first_line(error)})") from error
+        reason = "is not a Feather (Arrow IPC) file, or one that was cut short"
+        raise DataError(f"{part.path} {reason}; get it again ({first_line(error)})") from error
+
+
+def _parquet(part: Part, rows: int) -> Iterator[pl.DataFrame]:
+    try:
+        scan = pl.scan_parquet(part.path, glob=False)
+        _check_names(part, scan.collect_schema().names())
+        start = 0
+        for batch in scan.select(*part.columns).collect_batches(chunk_size=rows, maintain_order=True):
+            if batch.height:
+                yield _typed(part, batch, start)
+                start += batch.height
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = "is not a Parquet file, or one that was cut short"
+        raise DataError(f"{part.path} {reason}; write it again ({first_line(error)})") from error
+
+
+def _check_names(part: Part, names: list[str]) -> None:
+    missing = [c for c in part.columns if c not in names]
+    if missing:
+        raise DataError(f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+
+
+_READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
 
 
 def _typed(part: Part, batch: pl.DataFrame, start: int) -> pl.DataFrame:
-    try:
-        return batch.select(pl.col(name).cast(kind) for name, kind in part.columns.items())
-    except pl.exceptions.PolarsError as error:
-        for name, kind in part.columns.items():
-            wrong = batch[name].cast(kind, strict=False).is_null() & batch[name].is_not_null()
-            if wrong.any():
-                row = int(wrong.arg_max() or 0)
-                raise DataError(
-                    f"{part.path}, row {start + row}, column {name}: {batch[name][row]!r} is not a value of type {kind}"
-                ) from error
-        raise DataError(f"{part.path} has columns of other types than {dict(part.columns)}") from error
+    columns = []
+    for name, kind in part.columns.items():
+        values = batch[name]
+        cast = values.cast(kind, strict=False)
+        wrong = cast.is_null() & values.is_not_null()
+        if values.dtype.is_float() and cast.dtype.is_integer():
+            wrong |= values != cast
+        if wrong.any():
+            row = wrong.arg_true()[0]
+            place = f"{part.path}, row {start + row}, column {name}"
+            raise DataError(f"{place}: {values[row]!r} is not a value of type {kind}")
+        columns.append(cast)
+    return pl.DataFrame(columns)
 
 
 def _check(part: Part, batch: pl.DataFrame, first: int) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
 _ROUNDS = 8
 
 
-def sample_unexposed(exposures: pl.DataFrame, members: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
+def sample_unexposed(
+    exposures: pl.DataFrame,
+    members: pl.DataFrame,
+    n: int,
+    seed: int,
+    pool: Callable[[int], pl.DataFrame],
+    part: int = 0,
+) -> pl.DataFrame:
     """Draw ``n`` items for every request, without repetition.
 
     The pool of a request is what anyone was exposed to on the request's first day, less what its user was
@@ -17,11 +26,13 @@ def sample_unexposed(exposures: pl.DataFrame, members: pl.DataFrame, n: int, see
     fewer where its pool is smaller.
 
     Args:
-        exposures: ``user_id``, ``item_id``, ``day`` of the whole log.
+        exposures: ``user_id``, ``item_id``, ``day`` of all that the requests' users were shown on their days.
         members: exposed members of the requests, grouped by ``request`` in ascending order: ``request``,
             ``user_id``, ``day``, ``row`` (position in the log).
         n: items per request.
-        seed: with the day, decides the draw; other days and splits do not.
+        seed: with the day and ``part``, decides the draw; other days and splits do not.
+        pool: day -> ``item_id`` and ``weight`` (int64 > 0), sorted by item: how often anyone was shown it that day.
+        part: number of this part of the users.
 
     Returns:
         ``request``, ``item_id``, and ``row``: a member of the request, drawn uniformly, in whose place the
@@ -41,17 +52,15 @@ def sample_unexposed(exposures: pl.DataFrame, members: pl.DataFrame, n: int, see
         .unique(maintain_order=True)
     )
     parts = [
-        _sample_day(exposures, day, requests.filter(pl.col("day") == day), own, n, seed)
+        _sample_day(pool(day), requests.filter(pl.col("day") == day), own, n, np.random.default_rng([seed, day, part]))
         for day in requests["day"].unique().sort().to_list()
     ]
     return pl.concat(parts)
 
 
 def _sample_day(
-    exposures: pl.DataFrame, day: int, requests: pl.DataFrame, own: pl.DataFrame, n: int, seed: int
+    pool: pl.DataFrame, requests: pl.DataFrame, own: pl.DataFrame, n: int, rng: np.random.Generator
 ) -> pl.DataFrame:
-    rng = np.random.default_rng([seed, day])
-    pool = exposures.filter(pl.col("day") == day).group_by("item_id").len("weight").sort("item_id")
     barred = (
         own.join(requests.select("request").with_row_index("local"), on="request")
         .join(pool.select("item_id").with_row_index("place"), on="item_id")

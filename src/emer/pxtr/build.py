@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from emer.data.assemble import RequestSettings, build_table, candidates, request_rows
-from emer.data.log import InteractionLog
+from emer.data.assemble import RequestSettings
+from emer.data.assembly import Assembly
+from emer.data.grouping import group
+from emer.data.log_store import LogStore
 from emer.data.metadata import SPLITS
 from emer.data.parquet import write_requests
 from emer.data.table import RequestTable
 from emer.files import write_json
+from emer.progress import counting
 from emer.pxtr.calibration import calibration, calibration_tables, draw_reliability
-from emer.pxtr.features import Columns, Encoder, feature_columns, feature_frame
-from emer.pxtr.forward_chain import ChainSettings, ForwardChain
-from emer.pxtr.history import History
-from emer.pxtr.reference import Reference
-from emer.pxtr.targets import choose_feedback, choose_objectives, target_matrix
+from emer.pxtr.features import Encoder
+from emer.pxtr.forward_chain import ChainSettings
+from emer.pxtr.scoring import Scoring
+from emer.pxtr.targets import choose_feedback, choose_objectives
 from emer.requests import Category, Schema
 
-NEEDED = (
-    *(f"{split}/part-0.parquet" for split in SPLITS),
-    "calibration.json",
-    "calibration.png",
-    "source.json",
-)
-"""Files of a complete folder."""
+NEEDED = ("source.json", "calibration.json", "calibration.png")
+"""Files of a complete folder, besides ``<split>/part-<bucket>.parquet``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +43,7 @@ class PxtrSettings:
         smoothing: see :class:`emer.pxtr.history.History`.
         chain: the model and its schedule.
         seed: of the model.
+        hidden: the towers' hidden states become item numbers, ``hidden_<objective>_<i>``.
     """
 
     objectives: tuple[str, ...]
@@ -55,107 +52,105 @@ class PxtrSettings:
     smoothing: float
     chain: ChainSettings
     seed: int
+    hidden: bool = False
 
 
 def build_requests(
-    log: InteractionLog,
-    folder: Path,
+    store: LogStore,
+    between: Path,
+    result: Path,
     requests: RequestSettings,
     pxtr: PxtrSettings,
     *,
     about: dict[str, Any],
     reference: bool = False,
 ) -> None:
-    """Write ``<split>/part-0.parquet``, ``calibration.json``, ``calibration.png`` and ``source.json``.
+    """Write ``<split>/part-<bucket>.parquet`` and :data:`NEEDED` below ``result``.
 
     Prints the quality of the pxtrs. With ``reference``, gradient-boosted trees are fitted beside every
-    model, which takes longer; their AUC is printed too, and saved in ``reference.json``.
+    model, which takes longer, and memory for all training rows; their AUC is printed too, and saved in
+    ``reference.json``.
+
+    Args:
+        store: the log.
+        between: folder for what lies between; an earlier attempt's work there is used.
+        result: the folder to fill.
+        requests, pxtr: settings.
+        about: goes into ``source.json``.
+        reference: see above.
 
     Raises:
         DataError: the settings do not fit the log.
     """
-    objectives = choose_objectives(log, pxtr.objectives, requests.days["test"], pxtr.noisy_below)
-    # Refuses what cannot work before anything is trained.
-    schema = Schema(objectives=objectives, feedback=choose_feedback(log, pxtr.positive))
-    with _progress() as say:
-        say("Requests and features")
-        splits = {split: candidates(log, requests, split) for split in SPLITS}
-        history = History(log, [o.feedback for o in objectives if o.feedback is not None], pxtr.smoothing)
-        columns = feature_columns(log, history)
-        frame = feature_frame(log, history, log.exposures)
-        shown = frame.filter(pl.any_horizontal(pl.col("day").is_between(*d) for d in requests.days.values()))
-        features = feature_frame(log, history, pl.concat(splits.values()))
-        targets = target_matrix(log, objectives)
-        trees = Reference(frame, targets, objectives, say) if reference else None
-        chain = ForwardChain(columns, len(objectives), schema.watch_index, pxtr.chain, pxtr.seed)
-        predicted = chain.run(
-            frame,
-            targets,
-            pl.concat([shown, features]),
-            on_train=lambda block: say(f"Training the pxtr model for {block}"),
-            on_block=trees,
-        )
-        say("Writing requests")
-        tables = _tables(log, schema, splits, frame, features, predicted[shown.height :], requests)
-        for split, table in tables.items():
-            path = folder / split / "part-0.parquet"
-            path.parent.mkdir(parents=True)
-            write_requests(table, path)
-    outcome = targets[np.isin(frame["day"].to_numpy(), shown["day"].unique().to_numpy())]
-    quality = calibration(predicted[: shown.height], outcome, shown["day"].to_numpy(), objectives)
-    write_json(folder / "calibration.json", quality)
-    draw_reliability(folder / "calibration.png", predicted[: shown.height], outcome, objectives)
-    auc = None if trees is None else trees.auc()
-    if auc is not None:
-        write_json(folder / "reference.json", {"model": "HistGradientBoostingClassifier", "auc": auc})
-    write_json(
-        folder / "source.json",
-        {
-            **about,
-            "splits": {split: _counts(table) for split, table in tables.items()},
-            "settings": {"requests": asdict(requests), "pxtr": asdict(pxtr)},
-        },
+    objectives = choose_objectives(
+        store.tables,
+        pxtr.objectives,
+        watch=store.has_watch_time,
+        positives=lambda label: store.positives(label, *requests.days["test"]),
+        noisy_below=pxtr.noisy_below,
     )
+    # Refuses what cannot work before anything is trained.
+    schema = Schema(objectives=objectives, feedback=choose_feedback(store.tables, pxtr.positive))
+    assembly = Assembly(store, requests, between)
+    assembly.run()
+    scoring = Scoring(
+        assembly,
+        objectives,
+        pxtr.chain,
+        seed=pxtr.seed,
+        smoothing=pxtr.smoothing,
+        hidden=pxtr.hidden,
+        reference=reference,
+    )
+    scoring.run()
+    counts = _write(scoring, schema, result)
+    predicted, outcome, day = scoring.learnt.measured.arrays()
+    quality = calibration(predicted, outcome, day, objectives)
+    write_json(result / "calibration.json", quality)
+    draw_reliability(result / "calibration.png", predicted, outcome, objectives)
+    auc = None if scoring.learnt.reference is None else scoring.learnt.reference.auc()
+    if auc is not None:
+        write_json(result / "reference.json", {"model": "HistGradientBoostingClassifier", "auc": auc})
+    settings = {"requests": asdict(requests), "pxtr": asdict(pxtr)}
+    write_json(result / "source.json", {**about, "splits": counts, "settings": settings})
     for shown_table in calibration_tables(quality, auc):
         Console().print(shown_table)
 
 
-def _tables(
-    log: InteractionLog,
-    schema: Schema,
-    splits: dict[str, pl.DataFrame],
-    frame: pl.DataFrame,
-    features: pl.DataFrame,
-    pxtr: np.ndarray,
-    requests: RequestSettings,
-) -> dict[str, RequestTable]:
-    """Tables of the splits. The ranker's own features are encoded by what was known when training ended."""
-    groups = (log.user_categories, log.context_categories, log.item_categories)
-    numbers = tuple(c for c in features.columns if c in log.item_numbers or c.startswith(("item_age", "past_item_")))
-    encoder = Encoder(Columns(tuple(c for group in groups for c in group), numbers))
-    encoder.fit(frame.filter(pl.col("day") <= requests.days["train"][1]))
+def _write(scoring: Scoring, schema: Schema, result: Path) -> dict[str, dict[str, int]]:
+    """Requests of the splits. The ranker's own features are encoded by what was known when training ended."""
+    tables, encoder = scoring.tables, scoring.learnt.features.settle()
+    groups = {"user": tables.user_categories, "context": tables.context_categories, "item": tables.item_categories}
     sizes = iter(encoder.sizes)
-    user, context, item = (tuple(Category(name, next(sizes)) for name in group) for group in groups)
+    user, context, item = (tuple(Category(name, next(sizes)) for name in group) for group in groups.values())
+    numbers = encoder.columns.numbers + scoring.hidden_names
     schema = Schema(schema.objectives, schema.feedback, user, context, item, numbers)
-    tables: dict[str, RequestTable] = {}
-    start = first_id = 0
-    for name, split in splits.items():
-        cut = slice(start, start + split.height)
-        heads = encoder.transform(frame[request_rows(split)]).categories
-        rows = encoder.transform(features[cut])
-        tables[name] = build_table(
-            log,
-            split,
-            schema,
-            pxtr=pxtr[cut],
-            user_categories=heads[:, : len(user)],
-            context_categories=heads[:, len(user) : len(user) + len(context)],
-            item_categories=rows.categories[:, len(user) + len(context) :],
-            item_numbers=rows.numbers,
-            first_id=first_id,
+    names = [f"{kind}_{name}" for kind, group in groups.items() for name in group]
+    counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    with counting("Writing", len(SPLITS) * scoring.store.buckets) as advance:
+        for split in SPLITS:
+            for bucket in range(scoring.store.buckets):
+                rows = scoring.scored(split, bucket)
+                if rows.height:
+                    table = group(_encoded(rows, encoder, names, scoring), schema)
+                    write_requests(table, result / split / f"part-{bucket}.parquet")
+                    counts[split].update(_counts(table))
+                advance(1)
+    return {split: dict(found) for split, found in counts.items()}
+
+
+def _encoded(rows: pl.DataFrame, encoder: Encoder, categories: Sequence[str], scoring: Scoring) -> pl.DataFrame:
+    """Scored candidates with the names and types of request Parquet."""
+    encoded, columns = encoder.transform(rows), encoder.columns
+    labels = {label: f"label_{label}" for label in scoring.tables.labels}
+    return (
+        rows.drop(columns.categories, columns.numbers)
+        .rename(
+            labels | {"watch_seconds": "watch_time"} | {n: f"number_{n}" for n in scoring.hidden_names}, strict=False
         )
-        start, first_id = cut.stop, first_id + len(tables[name])
-    return tables
+        .with_columns(pl.Series(name, encoded.categories[:, i]) for i, name in enumerate(categories))
+        .with_columns(pl.Series(f"number_{n}", encoded.numbers[:, i]) for i, n in enumerate(columns.numbers))
+    )
 
 
 def _counts(table: RequestTable) -> dict[str, int]:
@@ -163,15 +158,6 @@ def _counts(table: RequestTable) -> dict[str, int]:
     return {
         "requests": len(table),
         "candidates": int(table.offsets[-1]),
-        "exposed": int(table.exposed.sum()),
+        "exposed": int(np.count_nonzero(table.exposed)),
         **positives,
     }
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that says what is being done, and for how long."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda text: progress.update(task, description=text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,8 @@ from scipy.stats import kendalltau
 
 from emer.data.log import day_text
 from emer.metrics.auc import pooled_auc
+from emer.metrics.calibration import BINS, equal_count_bins
 from emer.requests import Objective, Unit
-
-BINS = 15
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Rows by prediction in bins of nearly equal count: mean prediction, mean outcome and rows of each."""
-
-    predicted: np.ndarray
-    actual: np.ndarray
-    count: np.ndarray
-
-    @property
-    def error(self) -> float:
-        """ECE = Σ_b (n_b / n) |mean prediction - mean outcome|, in the outcome's unit."""
-        return float(np.average(np.abs(self.predicted - self.actual), weights=self.count))
-
-
-def equal_count_bins(predicted: np.ndarray, actual: np.ndarray, bins: int = BINS) -> Bins:
-    """Bin n > 0 rows by prediction. Equal counts, because rare outcomes leave equal widths almost empty."""
-    order = np.argsort(predicted, kind="stable")
-    edges = np.unique(np.linspace(0, predicted.size, min(bins, predicted.size) + 1).astype(np.int64))
-    count = np.diff(edges)
-    means = [np.add.reduceat(v[order].astype(np.float64), edges[:-1]) / count for v in (predicted, actual)]
-    return Bins(means[0], means[1], count)
 
 
 def ordering_auc(predicted: np.ndarray, actual: np.ndarray) -> float | None:

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader
 
 from emer.data.log import day_text
 from emer.errors import DataError
-from emer.pxtr.features import Columns, Encoded, Encoder
-from emer.pxtr.mmoe import MMoE
-from emer.pxtr.module import PxtrModule, RowBatches
+from emer.pxtr.day_rows import DayRows, FrameRows, Piece, RowBatches
+from emer.pxtr.features import Columns, Encoder
+from emer.pxtr.model_choice import build_model
+from emer.pxtr.module import Prediction, PxtrModule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +29,29 @@ class ChainSettings:
     """The MMoE and how it is carried through the days.
 
     Attributes:
-        experts, expert_size, tower_size, embedding_size, dropout: see :class:`emer.pxtr.mmoe.MMoE`.
-        min_count: see :class:`emer.pxtr.features.Encoder`.
+        kind, experts, expert_size, tower_size, embedding_size, dropout, own_experts, layers: see
+            :func:`emer.pxtr.model_choice.build_model`.
+        min_count, hashed, hash_size: see :class:`emer.pxtr.features.Encoder`.
         learning_rate, weight_decay, batch_size, epochs: AdamW; epochs of a training from scratch.
         min_train_days: days of log needed before the first predicted day.
         retrain_days: predicted days per model; 1 trains anew for every day.
         warm_start: continue from the previous model with the days that are new, instead of starting from
             scratch.
         warm_epochs: epochs over those new days.
+        rows_in_memory: training rows held, and shuffled, at once.
     """
 
+    kind: str = "mmoe"
     experts: int = 6
     expert_size: int = 64
     tower_size: int = 32
     embedding_size: int = 8
     dropout: float = 0.1
+    own_experts: int = 1
+    layers: int = 2
     min_count: int = 20
+    hashed: Sequence[str] = ()
+    hash_size: int = 131072
     learning_rate: float = 2e-3
     weight_decay: float = 1e-5
     batch_size: int = 1024
@@ -52,9 +60,11 @@ class ChainSettings:
     retrain_days: int = 1
     warm_start: bool = True
     warm_epochs: int = 1
+    rows_in_memory: int = 2_000_000
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "min_train_days", "retrain_days", "warm_epochs"):
+        whole = ("epochs", "batch_size", "min_train_days", "retrain_days", "warm_epochs", "hash_size", "rows_in_memory")
+        for name in whole:
             if getattr(self, name) < 1:
                 raise DataError(f"pxtr model: {name} is {getattr(self, name)}; it must be at least 1")
 
@@ -94,7 +104,7 @@ def plan_blocks(log_days: Sequence[int], predicted: Sequence[int], settings: Cha
 
 
 class ForwardChain:
-    """Carries one encoder and one MMoE through the blocks of days."""
+    """Carries one encoder and one model through the blocks of days."""
 
     def __init__(
         self, columns: Columns, objectives: int, watch: int | None, settings: ChainSettings, seed: int
@@ -112,8 +122,35 @@ class ForwardChain:
         self.watch = watch
         self.settings = settings
         self.seed = seed
-        self.encoder = Encoder(columns, settings.min_count)
+        self.encoder = Encoder(columns, settings.min_count, settings.hashed, settings.hash_size)
         self.module: PxtrModule | None = None
+        self._counted_to: int | None = None
+
+    def learn(self, block: Block, rows: DayRows, on_step: Callable[[float], None] | None = None) -> None:
+        """Get ready to predict ``block``, the next one, from rows of earlier days.
+
+        Args:
+            block: of :func:`plan_blocks`.
+            rows: the log, at least up to the block.
+            on_step: called after each step with its share of the training.
+        """
+        end = block.days[0]
+        for piece in rows.pieces(self._counted_to, end):
+            self.encoder.count(piece.load()[0])
+        self.encoder.settle()
+        self._counted_to = end
+        fresh = self.module is None or not self.settings.warm_start
+        training = rows.pieces(None if fresh else block.new_from, end)
+        if training:
+            batches = RowBatches(training, self.encoder, self.settings.batch_size, self._seed(end))
+            self._train(batches, end, on_step)
+            # The last day has the longest history behind it, as the predicted days will.
+            self._calibrate(rows.pieces(max(day for day in rows.days if day < end), end))
+
+    def predict(self, frame: polars.DataFrame) -> Prediction:
+        """For every row, by the model of the block last learnt for."""
+        assert self.module is not None
+        return self.module.predict(self.encoder.transform(frame))
 
     def run(
         self,
@@ -121,19 +158,17 @@ class ForwardChain:
         targets: np.ndarray,
         queries: polars.DataFrame,
         *,
-        on_train: Callable[[Block], None] | None = None,
         on_block: Callable[[Block, Encoder], None] | None = None,
         on_step: Callable[[float], None] | None = None,
     ) -> np.ndarray:
-        """Predict every query row by a model of earlier days.
+        """Predict every query row by a model of earlier days, all in memory.
 
         Args:
             frame: features of the log's exposures, with ``day``.
             targets: (rows of frame, K) float32: binary labels, and seconds in the watch column.
             queries: features of the rows to predict, with ``day``.
-            on_train: called before each model is trained.
             on_block: called after each model's turn, with the encoder that it used.
-            on_step: called after each step with its share of the model's training.
+            on_step: as in :meth:`learn`.
 
         Returns:
             (rows of queries, K) float32: probabilities and expected seconds.
@@ -141,47 +176,40 @@ class ForwardChain:
         Raises:
             DataError: too few days before the first query.
         """
-        day, query_day = frame["day"].to_numpy(), queries["day"].to_numpy()
+        rows, query_day = FrameRows(frame, targets), queries["day"].to_numpy()
         out = np.full((queries.height, self.objectives), np.nan, dtype=np.float32)
-        for block in plan_blocks(np.unique(day).tolist(), np.unique(query_day).tolist(), self.settings):
-            past = day < block.days[0]
-            self.encoder.fit(frame.filter(past))
-            fresh = self.module is None or not self.settings.warm_start
-            rows = past if fresh else past & (day >= block.new_from)
-            if rows.any():
-                if on_train is not None:
-                    on_train(block)
-                self._train(self.encoder.transform(frame.filter(rows)), targets[rows], block.days[0], on_step)
-                # The last day has the longest history behind it, as the predicted days will.
-                last = day == day[past].max()
-                self._calibrate(self.encoder.transform(frame.filter(last)), targets[last])
+        for block in plan_blocks(rows.days, np.unique(query_day).tolist(), self.settings):
+            self.learn(block, rows, on_step)
             asked = np.isin(query_day, block.days)
-            assert self.module is not None
-            out[asked] = self.module.predict(self.encoder.transform(queries.filter(asked)))
+            out[asked] = self.predict(queries.filter(asked)).pxtr
             if on_block is not None:
                 on_block(block, self.encoder)
         return out
 
-    def _train(self, rows: Encoded, targets: np.ndarray, day: int, on_step: Callable[[float], None] | None) -> None:
+    def _seed(self, day: int) -> int:
+        return self.seed * 100_003 + day
+
+    def _train(self, batches: RowBatches, day: int, on_step: Callable[[float], None] | None) -> None:
         s, previous = self.settings, self.module if self.settings.warm_start else None
-        seed = self.seed * 100_003 + day
         with torch.random.fork_rng(devices=[]), _quiet():
-            torch.manual_seed(seed)
-            model = MMoE(
+            torch.manual_seed(self._seed(day))
+            model = build_model(
+                s.kind,
                 self.encoder.sizes,
-                rows.numbers.shape[1],
+                len(self.encoder.columns.numbers),
                 self.objectives,
-                s.experts,
-                s.expert_size,
-                s.tower_size,
-                s.embedding_size,
-                s.dropout,
+                experts=s.experts,
+                expert_size=s.expert_size,
+                tower_size=s.tower_size,
+                embedding_size=s.embedding_size,
+                dropout=s.dropout,
+                own_experts=s.own_experts,
+                layers=s.layers,
             )
-            batches = RowBatches(rows, targets, s.batch_size, seed)
             epochs = s.epochs if previous is None else s.warm_epochs
             module = PxtrModule(model, self.watch, s.learning_rate, s.weight_decay, epochs * len(batches))
             if previous is None:
-                module.start_from_base_rates(targets)
+                module.start_from_base_rates(batches.targets())
             else:
                 module.continue_from(previous)
             trainer = pl.Trainer(
@@ -198,12 +226,14 @@ class ForwardChain:
             trainer.fit(module, DataLoader(batches, batch_size=None))
             if trainer.interrupted:
                 raise KeyboardInterrupt
+        module.trainer = None  # it holds the training rows
         self.module = module
 
-    def _calibrate(self, rows: Encoded, targets: np.ndarray) -> None:
+    def _calibrate(self, pieces: Sequence[Piece]) -> None:
         assert self.module is not None
         if self.watch is not None:
-            self.module.calibrate_watch(rows, targets[:, self.watch])
+            loaded = (piece.load() for piece in pieces)
+            self.module.calibrate_watch((self.encoder.transform(f), t[:, self.watch]) for f, t in loaded)
 
 
 class _EachStep(pl.Callback):

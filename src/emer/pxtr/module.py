@@ -1,45 +1,30 @@
-"""Training of the MMoE: a thin Lightning module, and batches cut from arrays in memory."""
+"""Training of the pxtr model: a thin Lightning module."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import IterableDataset
 
-from emer.pxtr.features import Encoded
-from emer.pxtr.mmoe import MMoE
+from emer.pxtr.features import Encoded, Moments
+from emer.pxtr.pxtr_model import PxtrModel
 
 
-class RowBatches(IterableDataset[tuple[Tensor, ...]]):
-    """Shuffled batches of rows: (categories, numbers, targets), each epoch in a new order."""
+class Prediction(NamedTuple):
+    """``pxtr`` (n, K) float32: probabilities, and expected seconds in the watch column; and the towers' hidden states,
+    ``hidden`` (n, K, tower_size) float32."""
 
-    def __init__(self, rows: Encoded, targets: np.ndarray, batch_size: int, seed: int) -> None:
-        self.tensors = (
-            torch.from_numpy(rows.categories),
-            torch.from_numpy(rows.numbers),
-            torch.from_numpy(targets),
-        )
-        self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return math.ceil(self.tensors[0].shape[0] / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        order = torch.randperm(self.tensors[0].shape[0], generator=self.generator)
-        for rows in order.split(self.batch_size):
-            yield tuple(t[rows] for t in self.tensors)
+    pxtr: np.ndarray
+    hidden: np.ndarray
 
 
 class PxtrModule(pl.LightningModule):
-    """Fits an MMoE to targets (n, K): binary labels, and for ``watch`` the seconds watched.
+    """Fits a model to targets (n, K): binary labels, and for ``watch`` the seconds watched.
 
     Loss: Σ_k binary cross-entropy, plus the squared error of the standardised log(1 + seconds); all weights
         1.
@@ -55,7 +40,9 @@ class PxtrModule(pl.LightningModule):
     watch_scale: Tensor
     watch_factor: Tensor
 
-    def __init__(self, model: MMoE, watch: int | None, learning_rate: float, weight_decay: float, steps: int) -> None:
+    def __init__(
+        self, model: PxtrModel, watch: int | None, learning_rate: float, weight_decay: float, steps: int
+    ) -> None:
         """Wrap a model.
 
         Args:
@@ -78,15 +65,22 @@ class PxtrModule(pl.LightningModule):
         self.register_buffer("watch_factor", torch.ones(()))
 
     @torch.no_grad()
-    def start_from_base_rates(self, targets: np.ndarray) -> None:
-        """Set the output biases to the training rows' base rates: rare labels are slow to learn them."""
-        values = torch.from_numpy(targets).double()
-        share = values[:, self.binary].mean(0).clamp(1e-5, 1 - 1e-5)
-        self.model.head_bias[self.binary] = torch.logit(share).float()
+    def start_from_base_rates(self, targets: Iterable[np.ndarray]) -> None:
+        """Set the output biases to the training rows' base rates: rare labels are slow to learn them.
+
+        ``targets``: of each piece of the training rows.
+        """
+        moments = Moments(self.model.shape[0])
+        for piece in targets:
+            values = piece.astype(np.float64)
+            if self.watch is not None:
+                values[:, self.watch] = np.log1p(values[:, self.watch])
+            moments.add(values)
+        mean, variance = torch.from_numpy(moments.mean), torch.from_numpy(moments.variance)
+        self.model.head_bias[self.binary] = torch.logit(mean[self.binary].clamp(1e-5, 1 - 1e-5)).float()
         if self.watch is not None:
-            seconds = values[:, self.watch].log1p()
-            self.watch_mean.fill_(seconds.mean())
-            self.watch_scale.fill_(seconds.std().clamp(min=1e-6))
+            self.watch_mean.fill_(mean[self.watch])
+            self.watch_scale.fill_(variance[self.watch].sqrt().clamp(min=1e-6))
 
     def continue_from(self, previous: PxtrModule) -> None:
         """Take over the weights of a module with the same objectives whose categories had fewer ids."""
@@ -115,25 +109,32 @@ class PxtrModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @torch.no_grad()
-    def calibrate_watch(self, rows: Encoded, seconds: np.ndarray) -> None:
-        """Set φ (see the class) from training rows and the seconds watched there."""
+    def calibrate_watch(self, rows: Iterable[tuple[Encoded, np.ndarray]]) -> None:
+        """Set φ (see the class) from pieces of training rows, each with the seconds watched."""
         if self.watch is None:
             return
         self.watch_factor.fill_(1.0)
-        predicted = self.predict(rows)[:, self.watch].astype(np.float64)
-        self.watch_factor.fill_(float((1.0 + seconds).sum() / (1.0 + predicted).sum()))
+        actual = predicted = 0.0
+        for encoded, seconds in rows:
+            actual += float((1.0 + seconds.astype(np.float64)).sum())
+            predicted += float((1.0 + self.predict(encoded).pxtr[:, self.watch].astype(np.float64)).sum())
+        self.watch_factor.fill_(actual / predicted)
 
     @torch.no_grad()
-    def predict(self, rows: Encoded, batch_size: int = 4096) -> np.ndarray:
-        """(n, K) float32 pxtrs: probabilities, and expected seconds in the watch column."""
+    def predict(self, rows: Encoded, batch_size: int = 4096) -> Prediction:
+        """Of n rows."""
         self.eval()
-        parts = []
+        parts, hidden = [], []
         for start in range(0, len(rows), batch_size):
             cut = slice(start, start + batch_size)
-            logit = self.model(torch.from_numpy(rows.categories[cut]), torch.from_numpy(rows.numbers[cut])).logit
-            pxtr = torch.sigmoid(logit)
+            out = self.model(torch.from_numpy(rows.categories[cut]), torch.from_numpy(rows.numbers[cut]))
+            pxtr = torch.sigmoid(out.logit)
             if self.watch is not None:
-                log_seconds = logit[:, self.watch] * self.watch_scale + self.watch_mean
+                log_seconds = out.logit[:, self.watch] * self.watch_scale + self.watch_mean
                 pxtr[:, self.watch] = (self.watch_factor * log_seconds.exp() - 1.0).clamp(min=0.0)
             parts.append(pxtr)
-        return torch.cat(parts).numpy() if parts else np.zeros((0, self.model.shape[0]), dtype=np.float32)
+            hidden.append(out.hidden)
+        if not parts:
+            K = self.model.shape[0]
+            return Prediction(np.zeros((0, K), dtype=np.float32), np.zeros((0, K, 0), dtype=np.float32))
+        return Prediction(torch.cat(parts).numpy(), torch.cat(hidden).numpy())

@@ -13,7 +13,7 @@ import torch
 
 from emer.data.log import InteractionLog
 from emer.pxtr.calibration import calibration
-from emer.pxtr.features import Columns, Encoded, Encoder, feature_columns, feature_frame
+from emer.pxtr.features import Columns, Encoded, Encoder, feature_columns, feature_frame, past_features
 from emer.pxtr.forward_chain import ChainSettings, ForwardChain
 from emer.pxtr.history import History
 from emer.pxtr.mmoe import MMoE
@@ -53,12 +53,12 @@ def train(
         ``pooled`` of :func:`emer.pxtr.calibration.calibration` on the last day.
     """
     last = log.days[-1]
-    objectives = choose_objectives(log, OBJECTIVES, (last, last), noisy_below=0)
-    targets = target_matrix(log, objectives)
+    objectives = choose_objectives(log, OBJECTIVES, watch=True, positives=lambda label: 0, noisy_below=0)
+    targets = target_matrix(log.exposures, objectives)
     history = History(log, [o.feedback for o in objectives if o.feedback is not None], smoothing)
     columns = feature_columns(log, history)
     shown = log.exposures["day"].to_numpy() > log.days[0]
-    frame, targets = feature_frame(log, history, log.exposures.filter(shown)), targets[shown]
+    frame, targets = past_features(log, history).filter(shown), targets[shown]
     test = frame["day"].to_numpy() == last
     once = replace(settings, min_train_days=1, retrain_days=1)
     chain = ForwardChain(columns, len(objectives), _PVTR, once, seed)
@@ -142,7 +142,7 @@ class TrainedMMoE:
                 )
             )
         )
-        pxtr = self.module.predict(rows).reshape(*videos.shape, -1)
+        pxtr = self.module.predict(rows).pxtr.reshape(*videos.shape, -1)
         least = np.where(np.arange(len(OBJECTIVES)) == _PVTR, _LEAST[1], _LEAST[0]).astype(np.float32)
         return np.maximum(pxtr, least)
 

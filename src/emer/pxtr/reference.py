@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from emer.pxtr.calibration import ordering_auc
+from emer.pxtr.day_rows import DayRows, Piece
 from emer.pxtr.features import Encoder
 from emer.pxtr.forward_chain import Block
 from emer.requests import Objective, Unit
@@ -17,55 +17,55 @@ from emer.requests import Objective, Unit
 class Reference:
     """Fits scikit-learn's HistGradientBoostingClassifier beside every model of a forward chain.
 
-    Pass the instance as ``on_block`` to :meth:`emer.pxtr.forward_chain.ForwardChain.run`: it then learns
-    from the very days, and from the very encoded matrix, that the chain's model had, with scikit-learn's
-    default settings.
+    It learns from the very days, and from the very encoded matrix, that the chain's model had, with scikit-learn's
+    default settings. It holds all of these rows in memory.
     """
 
-    def __init__(
-        self,
-        frame: pl.DataFrame,
-        targets: np.ndarray,
-        objectives: Sequence[Objective],
-        on_fit: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        """Prepare.
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        """Nothing fitted yet.
 
         Args:
-            frame: features of the log's exposures, with ``day``.
-            targets: (n, K) float32.
-            objectives: the K columns; the one in seconds is left out.
-            on_fit: told what is about to be fitted.
+            objectives: the K targets; the one in seconds is left out.
         """
-        self.frame = frame
-        self.targets = targets
-        self.objectives = objectives
-        self.on_fit = on_fit
-        self.predicted = np.full(targets.shape, np.nan, dtype=np.float64)
+        self.objectives = tuple(objectives)
+        self.predicted: list[np.ndarray] = []
+        self.targets: list[np.ndarray] = []
 
-    def __call__(self, block: Block, encoder: Encoder) -> None:
-        """Predict the exposures of the block's days."""
-        day = self.frame["day"].to_numpy()
-        past, asked = day < block.days[0], np.isin(day, block.days)
-        train = encoder.transform(self.frame.filter(past)).matrix()
-        query = encoder.transform(self.frame.filter(asked)).matrix()
+    def add(self, block: Block, encoder: Encoder, rows: DayRows) -> None:
+        """Fit for a block, and predict the exposures of its days.
+
+        Args:
+            block: the chain's.
+            encoder: as the chain's model had it.
+            rows: the log, up to the end of the block.
+        """
+        train, label = _matrix(rows.pieces(None, block.days[0]), encoder)
+        pieces = [piece for day in block.days for piece in rows.pieces(day, day + 1)]
+        if not pieces:
+            return
+        query, actual = _matrix(pieces, encoder)
+        found = np.full(actual.shape, np.nan)
         for k, objective in enumerate(self.objectives):
-            label = self.targets[past, k]
             if objective.unit is Unit.SECONDS:
                 continue
-            if label.min() == label.max():
-                self.predicted[asked, k] = label[0]
+            if label[:, k].min() == label[:, k].max():
+                found[:, k] = label[0, k]
                 continue
-            self.on_fit(f"Fitting HistGradientBoosting for {objective.name}, {block}")
-            model = HistGradientBoostingClassifier(random_state=0).fit(train, label)
-            self.predicted[asked, k] = model.predict_proba(query)[:, 1]
+            model = HistGradientBoostingClassifier(random_state=0).fit(train, label[:, k])
+            found[:, k] = model.predict_proba(query)[:, 1]
+        self.predicted.append(found)
+        self.targets.append(actual)
 
-    def auc(self, pxtr: np.ndarray | None = None) -> dict[str, float | None]:
-        """Pooled AUC per probability objective on the predicted rows: of the trees, or of pxtr (n, K)."""
-        values = self.predicted if pxtr is None else pxtr
-        result = {}
-        for k, objective in enumerate(self.objectives):
-            rows = np.isfinite(self.predicted[:, k])
-            if objective.unit is not Unit.SECONDS:
-                result[objective.name] = ordering_auc(values[rows, k], self.targets[rows, k])
-        return result
+    def auc(self) -> dict[str, float | None]:
+        """Pooled AUC per probability objective on the predicted rows."""
+        predicted, targets = np.concatenate(self.predicted), np.concatenate(self.targets)
+        return {
+            o.name: ordering_auc(predicted[:, k], targets[:, k])
+            for k, o in enumerate(self.objectives)
+            if o.unit is not Unit.SECONDS
+        }
+
+
+def _matrix(pieces: Sequence[Piece], encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
+    loaded = [piece.load() for piece in pieces]
+    return np.concatenate([encoder.transform(f).matrix() for f, _ in loaded]), np.concatenate([t for _, t in loaded])

@@ -1,0 +1,178 @@
+"""A table in long form, one row per candidate, as a data set: CSV, Feather or Parquet -> request Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emer.data.buckets import Buckets, buckets_for
+from emer.data.cache import check_space, config_hash, file_fingerprint, resume_once
+from emer.data.grouping import group
+from emer.data.long_mapping import LongMapping
+from emer.data.metadata import SPLITS
+from emer.data.parquet import write_requests
+from emer.data.raw import estimated_rows, read_part
+from emer.data.stable_hash import bucket_of
+from emer.data.time_cuts import TimeHistogram
+from emer.errors import DataError
+from emer.files import write_json
+from emer.progress import counting
+
+_VERSION = 1
+"""Part of the cache key: raise it whenever the code would make other requests of the same input."""
+
+_KINDS = (".csv", ".parquet", ".feather", ".arrow")
+_SPACE = 2.5
+"""Bytes written, for each byte of Parquet read or each five of CSV: the buckets and the requests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongSource:
+    """Makes request Parquet of a table in long form.
+
+    Attributes:
+        root: a file, or a folder whose files are read in order of their names.
+        mapping: the YAML file of :class:`emer.data.long_mapping.LongMapping`.
+        fractions: shares of the rows in train, validation and test, which follow each other in time.
+        engine: ``polars``: this machine; ``spark``: wherever Spark runs (:mod:`emer.data.spark`).
+    """
+
+    root: str | None
+    mapping: str | None
+    fractions: Sequence[float] = (0.7, 0.1, 0.2)
+    engine: str = "polars"
+
+    def prepare(self, cache_dir: Path) -> Path:
+        """The folder ``long-<hash>`` below ``cache_dir``; the hash covers the mapping, settings and files.
+
+        Raises:
+            DataError: the files or the mapping are missing or faulty, or the disk is too small.
+        """
+        if self.mapping is None:
+            raise DataError("data.mapping is not set; give the YAML file that says which columns mean what")
+        mapping = LongMapping.read(self.mapping)
+        files = long_files(self.root)
+        key = [_VERSION, mapping.schema.to_dict(), [asdict(c) for c in mapping.columns], list(self.fractions)]
+        root = Path(cache_dir) / f"long-{config_hash([*key, file_fingerprint(files)])}"
+
+        def build(between: Path, result: Path) -> None:
+            check_space(result, needed_space(files))
+            if self.engine == "spark":
+                from emer.data.spark import build_requests
+            elif self.engine == "polars":
+                build_requests = build_here
+            else:
+                raise DataError(f"data.source.engine is {self.engine!r}; known are polars, spark")
+            counts = build_requests(mapping, files, self.fractions, between, result)
+            write_json(result / "source.json", self._about(files, counts))
+
+        return resume_once(root, ("source.json",), build)
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"long table {self.root}, mapped by {self.mapping}"
+
+    def _about(self, files: Sequence[Path], counts: dict[str, Any]) -> dict[str, Any]:
+        return {"name": "long table", "files": [file.name for file in files], "splits": counts}
+
+
+def long_files(root: str | None) -> list[Path]:
+    """The files of ``root``.
+
+    Raises:
+        DataError: it is not set, not there, or holds none.
+    """
+    if not root:
+        raise DataError("data.root is not set; give the table, or the folder of its files")
+    path = Path(root).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"data.root: {path} does not exist")
+    files = sorted(p for p in path.iterdir() if p.suffix in _KINDS and not p.name.startswith((".", "_")))
+    if not files:
+        raise DataError(f"data.root: {path} holds no {', '.join(_KINDS)} file")
+    return files
+
+
+def needed_space(files: Sequence[Path]) -> int:
+    """Bytes that preparing ``files`` needs, roughly."""
+    return int(sum(_SPACE * path.stat().st_size / (5 if path.suffix == ".csv" else 1) for path in files))
+
+
+def build_here(
+    mapping: LongMapping, files: Sequence[Path], fractions: Sequence[float], between: Path, result: Path
+) -> dict[str, Any]:
+    """Write ``<split>/part-<bucket>.parquet`` below ``result``, on this machine, with bounded memory.
+
+    Returns:
+        Requests and candidates of each split.
+    """
+    rows = sum(map(estimated_rows, files))
+    buckets = Buckets(between / f"of-{buckets_for(rows)}", buckets_for(rows))
+    with counting("Reading", rows) as advance:
+        for number, path in enumerate(files):
+            if not buckets.has(number):
+                batches = _mapped(mapping, path, buckets.folder / f"times-{number:04}.parquet", advance)
+                buckets.write(number, batches, bucket_of("request_id", buckets.count))
+    times = TimeHistogram()
+    for path in sorted(buckets.folder.glob("times-*.parquet")):
+        times.join(TimeHistogram.load(path))
+    cuts = times.cuts(fractions)
+    counts: list[dict[str, Any]] = []
+    with counting("Grouping", buckets.count) as advance:
+        for number in range(buckets.count):
+            counts.append(write_bucket(buckets.read(number), mapping, cuts, result, f"part-{number:05}"))
+            advance(1)
+    return total(counts)
+
+
+def write_bucket(
+    rows: pl.DataFrame, mapping: LongMapping, cuts: tuple[int, int], result: Path, name: str
+) -> dict[str, dict[str, int]]:
+    """Group the rows of a bucket and write each split's requests, if it has any.
+
+    Returns:
+        Requests and candidates of each split.
+    """
+    counts = {split: {"requests": 0, "candidates": 0} for split in SPLITS}
+    if rows.is_empty():
+        return counts
+    table = group(rows, mapping.schema)
+    part = np.searchsorted(np.array(cuts), table.time_ms, side="right")
+    for number, split in enumerate(SPLITS):
+        chosen = table.select(part == number)
+        counts[split] = {"requests": len(chosen), "candidates": int(chosen.offsets[-1])}
+        if len(chosen):
+            write_requests(chosen, result / split / f"{name}.parquet")
+    return counts
+
+
+def total(counts: Sequence[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    """The sums, split by split.
+
+    Raises:
+        DataError: a split has no request.
+    """
+    summed = {
+        split: {key: sum(c[split][key] for c in counts) for key in ("requests", "candidates")} for split in SPLITS
+    }
+    for split, found in summed.items():
+        if not found["requests"]:
+            raise DataError(f"no request falls into the {split} split; give other data.source.fractions")
+    return summed
+
+
+def _mapped(mapping: LongMapping, path: Path, times: Path, advance: Any) -> Iterator[pl.DataFrame]:
+    histogram = TimeHistogram()
+    for batch in read_part(mapping.part(path)):
+        rows = mapping.apply(batch)
+        histogram.add(rows["time_ms"])
+        advance(batch.height)
+        yield rows
+    histogram.save(times)

@@ -1,0 +1,97 @@
+"""A public data set as a source: official files -> requests with out-of-sample pxtrs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emer.data.adapter import Adapter
+from emer.data.assemble import RequestSettings
+from emer.data.cache import check_space, config_hash, file_fingerprint, resume_once
+from emer.data.log_store import store_log
+from emer.pxtr.build import NEEDED, PxtrSettings, build_requests
+from emer.pxtr.forward_chain import ChainSettings
+
+_VERSION = 2
+"""Part of the cache key: raise it whenever the code would make other requests of the same input."""
+
+_SPACE = 6
+"""Bytes written between, for each byte read, about: rows in buckets, the log, features, candidates."""
+
+PXTRS = (
+    "Predicted by a multi-task model that is retrained along the days; every pxtr is predicted by a model of earlier "
+    "days only. pvtr is the expected watch time in seconds: φ exp(predicted log(1 + seconds)) - 1, with φ such that "
+    "the mean is right on the last training day."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSource:
+    """Makes request Parquet of a log of exposures.
+
+    Attributes:
+        name: begins the folder's name.
+        adapter: of the data set, such as :class:`emer.data.kuairand.KuaiRand`.
+        user_share: keep this share of the users.
+        rows_per_bucket: rows of whole users that are held at once, about; the log is cut into as many buckets.
+        objectives, positive, noisy_below, smoothing, seed, hidden: see :class:`emer.pxtr.build.PxtrSettings`.
+        requests: how exposures become requests, and the days of the splits.
+        model: the pxtr model and its schedule.
+        reference: also fit gradient-boosted trees on the same days and features, and print their AUC.
+    """
+
+    name: str
+    adapter: Adapter
+    requests: RequestSettings
+    model: ChainSettings
+    objectives: Sequence[str]
+    positive: Sequence[str]
+    noisy_below: int = 200
+    smoothing: float = 20.0
+    seed: int = 1
+    hidden: bool = False
+    user_share: float = 1.0
+    rows_per_bucket: int = 1_000_000
+    reference: bool = False
+
+    def prepare(self, cache_dir: Path) -> Path:
+        """The folder ``<name>-<hash>`` below ``cache_dir``; the hash covers settings and input files.
+
+        Raises:
+            DataError: the files are missing or faulty, the settings do not fit them, or the disk is too small.
+        """
+        files = self.adapter.files()
+        pxtr = PxtrSettings(
+            objectives=tuple(self.objectives),
+            positive=tuple(self.positive),
+            noisy_below=self.noisy_below,
+            smoothing=self.smoothing,
+            chain=self.model,
+            seed=self.seed,
+            hidden=self.hidden,
+        )
+        reading = {
+            "adapter": {k: v for k, v in asdict(self.adapter).items() if k != "root"},  # type: ignore[call-overload]
+            "user_share": self.user_share,
+            "rows_per_bucket": self.rows_per_bucket,
+        }
+        key = [_VERSION, asdict(pxtr), asdict(self.requests), reading, file_fingerprint(files)]
+
+        def build(between: Path, result: Path) -> None:
+            check_space(result, int(_SPACE * self.user_share * sum(path.stat().st_size for path in files)))
+            store = store_log(self.adapter, between, user_share=self.user_share, per_bucket=self.rows_per_bucket)
+            about: dict[str, Any] = {**asdict(self.adapter.about), "pxtrs": PXTRS, "reading": reading}
+            about["counts"] = store.counts
+            build_requests(
+                store, between, result, self.requests, pxtr, about=about, reference=self.reference
+            )  # fmt: skip
+
+        needed = (*NEEDED, "reference.json") if self.reference else NEEDED
+        return resume_once(Path(cache_dir) / f"{self.name}-{config_hash(key)}", needed, build)
+
+    def describe(self) -> str:
+        """One line for people."""
+        days = f"{self.requests.train[0]} to {self.requests.test[1]}"
+        return f"{self.adapter.about.name}: {self.requests.grouping} requests, {days}"
