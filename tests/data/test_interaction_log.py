@@ -32,6 +32,15 @@ def test_day_numbers() -> None:
         day_number("2022-13-01")
 
 
+def test_a_period_is_its_own_day_number() -> None:
+    assert day_number(3) == 3
+    assert [day_text(n) for n in (0, 3, 3649)] == ["period 0", "period 3", "period 3649"]
+    assert day_text(3650) == "1979-12-30"
+    for wrong in (-1, 3650, 20220430, "3"):
+        with pytest.raises(DataError, match="write it as 2022-04-30, or a period as 3"):
+            day_number(wrong)
+
+
 def test_describe_keeps_order_and_leaves_unknown_items_null() -> None:
     described = log().describe(pl.DataFrame({"user_id": [2, 1], "item_id": [5, 9]}))
     assert described.select("age", "topic").rows() == [(None, 7), (3, None)]

@@ -52,6 +52,7 @@ class Part:
         optional: columns that may hold empty cells; these become null.
         checks: column -> Boolean expression that must hold in every row.
         null: text that stands for an empty cell, besides nothing at all.
+        keep: Boolean expression; rows where it is not true are checked, then left out.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Part:
     optional: Collection[str] = ()
     checks: Mapping[str, pl.Expr] = field(default_factory=dict)
     null: str | None = None
+    keep: pl.Expr | None = None
 
 
 class Adapter(Protocol):

@@ -23,8 +23,9 @@ from pathlib import Path
 import polars as pl
 
 from emer.data.adapter import About, Part, Types
+from emer.data.cells import category, flag, log1p, log_seconds, played_to_the_end, text_day
 from emer.data.log import LogTables
-from emer.data.raw import read_table
+from emer.data.raw import data_folder, read_table
 from emer.errors import DataError
 
 HOME = "https://zenodo.org/records/10439422 (KuaiRand-Pure.tar.gz, KuaiRand-1K.tar.gz or KuaiRand-27K.tar.gz)"
@@ -44,12 +45,12 @@ _LOG_COLUMNS = (
     *("play_time_ms", "duration_ms", "comment_stay_time", "tab"),
 )
 LABELS = ("click", "long_view", "complete", "like", "follow", "comment", "forward", "profile", "comment_stay")
-_USER_CATEGORIES = (
+USER_CATEGORIES = (
     *("user_active_degree", "is_live_streamer", "is_video_author"),
     *("follow_user_num_range", "fans_user_num_range", "friend_user_num_range", "register_days_range"),
     *(f"onehot_feat{i}" for i in range(18)),
 )
-_USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
+USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
 _VIDEO_CATEGORIES = ("author_id", "video_type", "upload_type", "music_type", "tag")
 _VIDEO_SIZES = ("video_duration", "server_width", "server_height")
 
@@ -99,7 +100,7 @@ class KuaiRand:
 
     def parts(self) -> Sequence[Part]:
         flags = (*_FLAGS, "is_hate")
-        checks = {c: pl.col(c).is_in([0, 1]) for c in flags}
+        checks = {c: flag(c) for c in flags}
         checks |= {c: pl.col(c) >= 0 for c in ("play_time_ms", "duration_ms", "comment_stay_time")}
         checks |= {"date": _day().is_not_null(), "hourmin": pl.col("hourmin").is_between(0, 2359)}
         columns = dict.fromkeys(_LOG_COLUMNS, pl.Int64)
@@ -111,11 +112,11 @@ class KuaiRand:
     def tables(self) -> LogTables:
         return LogTables(
             name=f"KuaiRand {self._found.version}",
-            users=_users(self._found.users),
+            users=read_users(self._found.users),
             items=_videos(self._found.videos),
             labels=LABELS,
-            user_categories=_USER_CATEGORIES,
-            user_numbers=tuple(f"log_{c}" for c in _USER_COUNTS),
+            user_categories=USER_CATEGORIES,
+            user_numbers=tuple(f"log_{c}" for c in USER_COUNTS),
             item_categories=_VIDEO_CATEGORIES,
             item_numbers=("log_duration", "log_width", "log_height"),
             context_categories=("tab", "hour"),
@@ -132,7 +133,7 @@ class KuaiRand:
             pl.col("time_ms"),
             _day().alias("day"),
             *(pl.col(column).cast(pl.Boolean).alias(label) for column, label in _FLAGS.items()),
-            ((play >= duration) & (duration > 0)).alias("complete"),
+            played_to_the_end(play, duration).alias("complete"),
             (pl.col("comment_stay_time") > 0).alias("comment_stay"),
             (play / 1000).cast(pl.Float32).alias("watch_seconds"),
             pl.col("is_hate").cast(pl.Float32).alias("negative"),
@@ -162,14 +163,9 @@ class _Files:
 
 def _find(root: str | Path | None, version: str, include_random: bool) -> _Files:
     advice = f"Download KuaiRand from {HOME}, unpack it, and set data.root=<the unpacked folder>."
-    if not root:
-        raise DataError(f"data.root is not set. {advice}")
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. {advice}")
+    folder = data_folder(root, advice, below="data")
     if version not in ("auto", *VERSIONS):
         raise DataError(f"version is {version!r}; known are auto, {', '.join(VERSIONS)}")
-    folder = folder / "data" if (folder / "data").is_dir() else folder
     names = sorted(p for p in folder.iterdir() if p.suffix == ".csv")
     pattern = re.compile(r"log_(standard|random)_.*?_(pure|1k|27k)(_part\d+)?\.csv")
     logs = [(m[1], m[2], p) for p in names if (m := pattern.fullmatch(p.name))]
@@ -204,18 +200,19 @@ def _day() -> pl.Expr:
     return pl.col("date").cast(pl.String).str.to_date("%Y%m%d", strict=False).cast(pl.Int32)
 
 
-def _users(paths: tuple[Path, ...]) -> pl.DataFrame:
+def read_users(paths: Sequence[Path]) -> pl.DataFrame:
+    """Users of ``user_features`` files, with :data:`USER_CATEGORIES` and the logarithms of :data:`USER_COUNTS`."""
     columns: Types = {
         "user_id": pl.Int64,
-        **dict.fromkeys(_USER_CATEGORIES, pl.String),
-        **dict.fromkeys(_USER_COUNTS, pl.Float64),
+        **dict.fromkeys(USER_CATEGORIES, pl.String),
+        **dict.fromkeys(USER_COUNTS, pl.Float64),
     }
-    optional = (*_USER_CATEGORIES, *_USER_COUNTS)
+    optional = (*USER_CATEGORIES, *USER_COUNTS)
     frame = pl.concat([read_table(Part(path=path, columns=columns, optional=optional)) for path in paths])
     return frame.select(
         "user_id",
-        *(_category(c) for c in _USER_CATEGORIES),
-        *(_log1p(c).alias(f"log_{c}") for c in _USER_COUNTS),
+        *(category(c) for c in USER_CATEGORIES),
+        *(log1p(c).alias(f"log_{c}") for c in USER_COUNTS),
     )
 
 
@@ -227,25 +224,11 @@ def _videos(paths: tuple[Path, ...]) -> pl.DataFrame:
     }
     optional = (*_VIDEO_CATEGORIES, *_VIDEO_SIZES, "upload_dt")
     frame = pl.concat([read_table(Part(path=path, columns=columns, optional=optional)) for path in paths])
-    seconds = pl.when(pl.col("video_duration") > 0).then(pl.col("video_duration") / 1000)
-    return frame.with_columns(pl.col("tag").str.split(",").list.first(), video_duration=seconds).select(
+    return frame.with_columns(pl.col("tag").str.split(",").list.first()).select(
         pl.col("video_id").alias("item_id"),
-        *(_category(c) for c in _VIDEO_CATEGORIES),
-        *(_log1p(c).alias(f"log_{n}") for c, n in zip(_VIDEO_SIZES, ("duration", "width", "height"), strict=True)),
-        pl.col("upload_dt").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int32).alias("upload_day"),
+        *(category(c) for c in _VIDEO_CATEGORIES),
+        log_seconds("video_duration").alias("log_duration"),
+        log1p("server_width").alias("log_width"),
+        log1p("server_height").alias("log_height"),
+        text_day("upload_dt").alias("upload_day"),
     )
-
-
-def _category(column: str) -> pl.Expr:
-    """Text values as small integers; the files' own marks for unknown become null.
-
-    The same value is written 1 in one version and 1.0 in another.
-    """
-    text = pl.col(column).str.strip_suffix(".0")
-    known = pl.when(~text.is_in(["UNKNOWN", "-124", ""])).then(text)
-    return known.rank("dense").cast(pl.Int32).alias(column)
-
-
-def _log1p(column: str) -> pl.Expr:
-    value = pl.col(column)
-    return pl.when(value >= 0).then(value).log1p().cast(pl.Float32)

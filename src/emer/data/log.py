@@ -13,21 +13,29 @@ from emer.errors import DataError
 _EPOCH = date(1970, 1, 1)
 
 
-def day_number(day: date | str) -> int:
-    """Days since 1970-01-01 of a date, or of its ISO text such as ``2022-04-30``.
+PERIODS = 3650
+"""Day numbers below are the periods of a log without dates; no log of exposures is from before 1980."""
+
+
+def day_number(day: date | str | int) -> int:
+    """Days since 1970-01-01 of a date, or of its ISO text such as ``2022-04-30``; a period's number is itself.
 
     Raises:
-        DataError: the text is not a date.
+        DataError: the text is not a date, or the number not that of a period.
     """
+    if isinstance(day, int) and 0 <= day < PERIODS:
+        return day
     try:
-        parsed = date.fromisoformat(day) if isinstance(day, str) else day
+        parsed = day if isinstance(day, date) else date.fromisoformat(day)  # type: ignore[arg-type]
         return (parsed - _EPOCH).days
     except (ValueError, TypeError) as error:
-        raise DataError(f"{day!r} is not a date; write it as 2022-04-30") from error
+        raise DataError(f"{day!r} is not a date; write it as 2022-04-30, or a period as 3") from error
 
 
 def day_text(number: int) -> str:
-    """ISO date of a day number."""
+    """ISO date of a day number, or ``period 3`` of a log without dates."""
+    if number < PERIODS:
+        return f"period {int(number)}"
     return (_EPOCH + timedelta(days=int(number))).isoformat()
 
 
@@ -113,9 +121,9 @@ class InteractionLog(LogTables):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check(self.exposures)
         if self.exposures.is_empty():
             raise DataError(f"{self.name}: the log holds no exposure")
+        self.check(self.exposures)
         if not self.exposures["day"].is_sorted():
             raise DataError(f"{self.name}: exposures are not sorted by day")
 

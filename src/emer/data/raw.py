@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -44,7 +44,7 @@ def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
         _check(part, named, CSV_HEADER_LINES if read is _csv else 0)
         start += batch.height
-        yield named
+        yield named if part.keep is None else named.filter(part.keep)
 
 
 def read_table(part: Part) -> pl.DataFrame:
@@ -72,6 +72,39 @@ def estimated_rows(path: Path) -> int:
     with path.open("rb") as file:
         sample = file.read(_SAMPLE_BYTES)
     return size * sample.count(b"\n") // max(1, len(sample))
+
+
+def first_rows(parts: Sequence[Part], tables: Mapping[str, Sequence[str]]) -> list[pl.DataFrame]:
+    """Tables of users and items out of rows of exposures: the first row of every id, in order of appearance.
+
+    Memory grows with the ids, not with the rows.
+
+    Args:
+        parts: files with all these columns.
+        tables: column of ids -> other columns of its table.
+
+    Returns:
+        One table for each of ``tables``.
+
+    Raises:
+        DataError: as :func:`read_part`.
+    """
+    types = parts[0].columns
+    found = {key: [pl.DataFrame(schema={c: types[c] for c in (key, *rest)})] for key, rest in tables.items()}
+    merged = dict.fromkeys(tables, 0)
+    for part in parts:
+        for batch in read_part(part):
+            for key, columns in tables.items():
+                found[key].append(_firsts(batch.select(key, *columns), key))
+                # Merged when twice as long as after the last time, so that every row is merged a few times only.
+                if sum(frame.height for frame in found[key]) > 2 * merged[key] + ROWS:
+                    found[key] = [_firsts(pl.concat(found[key]), key)]
+                    merged[key] = found[key][0].height
+    return [_firsts(pl.concat(found[key]), key) for key in tables]
+
+
+def _firsts(frame: pl.DataFrame, key: str) -> pl.DataFrame:
+    return frame.unique(key, keep="first", maintain_order=True)
 
 
 def load_log(adapter: Adapter) -> tuple[InteractionLog, dict[str, int]]:
@@ -108,12 +141,18 @@ def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:
 
 def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
     try:
-        with pa.memory_map(str(part.path)) as source, pa.ipc.open_file(source) as file:
-            _check_names(part, file.schema.names)
+        with pa.memory_map(str(part.path)) as source:
+            names = pa.ipc.open_file(source).schema.names
+            _check_names(part, names)
+            # Other columns are not even decompressed.
+            options = pa.ipc.IpcReadOptions(included_fields=[names.index(c) for c in part.columns])
+            file = pa.ipc.open_file(source, options=options)
+            start = 0
             for number in range(file.num_record_batches):
                 batch = pl.DataFrame(file.get_batch(number).select(list(part.columns)))
                 for cut in batch.iter_slices(rows):
-                    yield _typed(part, cut)
+                    yield _typed(part, cut, start)
+                    start += cut.height
     except (pa.ArrowException, OSError) as error:
         reason = "is not a Feather (Arrow IPC) file, or one that was cut short"
         raise DataError(f"{part.path} {reason}; get it again ({first_line(error)})") from error
@@ -123,9 +162,11 @@ def _parquet(part: Part, rows: int) -> Iterator[pl.DataFrame]:
     try:
         scan = pl.scan_parquet(part.path, glob=False)
         _check_names(part, scan.collect_schema().names())
+        start = 0
         for batch in scan.select(*part.columns).collect_batches(chunk_size=rows, maintain_order=True):
             if batch.height:
-                yield _typed(part, batch)
+                yield _typed(part, batch, start)
+                start += batch.height
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = "is not a Parquet file, or one that was cut short"
         raise DataError(f"{part.path} {reason}; write it again ({first_line(error)})") from error
@@ -140,7 +181,7 @@ def _check_names(part: Part, names: list[str]) -> None:
 _READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
 
 
-def _typed(part: Part, batch: pl.DataFrame) -> pl.DataFrame:
+def _typed(part: Part, batch: pl.DataFrame, start: int) -> pl.DataFrame:
     columns = []
     for name, kind in part.columns.items():
         values = batch[name]
@@ -149,8 +190,9 @@ def _typed(part: Part, batch: pl.DataFrame) -> pl.DataFrame:
         if values.dtype.is_float() and cast.dtype.is_integer():
             wrong |= values != cast
         if wrong.any():
-            value = values.filter(wrong)[0]
-            raise DataError(f"{part.path}, column {name}: {value!r} is not a value of type {kind}")
+            row = wrong.arg_true()[0]
+            place = f"{part.path}, row {start + row}, column {name}"
+            raise DataError(f"{place}: {values[row]!r} is not a value of type {kind}")
         columns.append(cast)
     return pl.DataFrame(columns)
 
@@ -171,6 +213,20 @@ def _check(part: Part, batch: pl.DataFrame, first: int) -> None:
 def first_line(error: Exception) -> str:
     """What an error says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def data_folder(root: str | Path | None, advice: str, below: str = "") -> Path:
+    """The folder of the official files: ``root``, or ``below`` in it where there is such a folder.
+
+    Raises:
+        DataError: ``root`` is not set or not a folder; ends with ``advice``.
+    """
+    if not root:
+        raise DataError(f"data.root is not set. {advice}")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. {advice}")
+    return folder / below if (folder / below).is_dir() else folder
 
 
 def existing(path: Path, advice: str) -> Path:
