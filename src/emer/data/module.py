@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 
 from emer.data.dataset import RequestBatchSampler, RequestLoader
 from emer.data.places import Place
@@ -99,6 +100,8 @@ class RequestDataModule(pl.LightningDataModule):
         self._schema = schema
         self.stream = stream
         self._buffer, self._sample = buffer, sample
+        self._trained: RequestLoader | StreamLoader | None = None
+        self._resumed: dict[str, int] | None = None
         # Evaluation never repeats a request, so with fewer requests than processes some have none.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -172,7 +175,21 @@ class RequestDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> RequestLoader | StreamLoader:
         overfit = bool(getattr(self.trainer, "overfit_batches", 0))
         shuffle = self._shuffle and not overfit  # overfitting needs the same few batches every epoch
-        return self._loader("train", self._batch_size, shuffle=shuffle, seed=self._seed)
+        self._trained = self._loader("train", self._batch_size, shuffle=shuffle, seed=self._seed)
+        if self._resumed is not None:
+            self._trained.load_state_dict(self._resumed)
+            self._resumed = None
+        return self._trained
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the training loader has given out. Lightning keeps it with the loader too, but restores that too late
+        where a schedule asks for the number of steps, and so for the loader, before."""
+        return {} if self._trained is None else {"train": self._trained.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin the next training where that of ``state_dict`` was."""
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._resumed = state_dict.get("train")
 
     def val_dataloader(self) -> RequestLoader | StreamLoader:
         return self._loader("validation", self._eval_batch_size, evaluation=True)
