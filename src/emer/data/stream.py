@@ -30,6 +30,7 @@ class WindowDataset(Dataset[_Columns]):
     """
 
     def __init__(self, shards: Shards) -> None:
+        self.shards = shards
         self._reader = BlockReader(shards)
 
     def __getitems__(self, windows: Sequence[Window]) -> _Columns | EmerError:
