@@ -45,9 +45,9 @@ def run(setting: Setting) -> Section:
         "reading",
         "Reading request Parquet",
         f"Epochs of {requests:,} requests with {candidates} candidates and {len(SCHEMA.objectives)} pxtrs; ranks are "
-        f"stored; {ROW_GROUP} requests per row group, windows of {BUFFER}, batches of {BATCH}, from the first byte to the "
-        "last batch. Files are in the page cache. Ours check every value. EMER is the default network and no loss, on "
-        "batches of the stream. All figures are wall time, also those of 1 thread; the samples of all rows take turns. "
+        f"stored; {ROW_GROUP} requests per row group, windows of {BUFFER}, batches of {BATCH}, from the first byte to "
+        "the last batch. Files are in the page cache. Ours check every value. EMER is the default network and no loss, "
+        "on batches of the stream. All figures are wall time, also at 1 thread; the samples of all rows take turns. "
         "`x` is how many times as fast as EMER needs the batches.",
     )
     with tempfile.TemporaryDirectory() as folder:

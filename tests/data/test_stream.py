@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 
 from emer.data.module import RequestDataModule
 from emer.data.parquet import read_requests, write_requests
-from emer.data.places import place
+from emer.data.places import UrlPath, place
 from emer.data.plan import StreamPlan
 from emer.data.shards import Shards
+from emer.data.source import ParquetSource
 from emer.data.splits import split_files
 from emer.data.stream import StreamLoader
 from emer.data.table import RequestTable
+from emer.data.validation import validate_folder
 from emer.errors import DataError, EmerError
 from emer.requests import RequestBatch
 
@@ -229,6 +231,10 @@ def test_a_url_reads_like_the_folder(in_memory: str, tmp_path: Path) -> None:
     ):
         for a, b in zip(one, other, strict=True):
             assert_same_batch(a, b)
+    assert ParquetSource(in_memory).prepare(tmp_path) == UrlPath(in_memory)
+    assert validate_folder(in_memory).ok and validate_folder(in_memory).requests == 46
+    with pytest.raises(DataError, match=r"data\.root: the folder memory://log/nothing does not exist"):
+        ParquetSource(f"{in_memory}/nothing").prepare(tmp_path)
     whole = RequestDataModule(root=in_memory, batch_size=4)
     assert whole.splits.train.fingerprint() == read_requests(tmp_path / "train").fingerprint()
 
@@ -285,6 +291,19 @@ def test_streams_are_shared_as_the_trainer_says(table_of: Make, tmp_path: Path) 
         tested += [row for batch in module.test_dataloader() for row in batch.row.tolist()]
     assert sorted(trained) == list(range(30))
     assert tested == list(range(9))
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_files_out_of_time_are_noticed_where_it_matters(
+    table_of: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, in_order: bool
+) -> None:
+    write_log(table_of, tmp_path)
+    if not in_order:
+        (tmp_path / "train" / "part-000.parquet").rename(tmp_path / "train" / "part-002.parquet")
+    RequestDataModule(root=tmp_path, stream=True).train_dataloader()
+    assert not caplog.text
+    RequestDataModule(root=tmp_path, stream=True, shuffle=False).train_dataloader()
+    assert ("training files are not in the order of time" in caplog.text) != in_order
 
 
 def test_overlapping_splits_are_seen_in_the_headers(

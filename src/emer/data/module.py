@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from emer.data.stream import StreamLoader
 from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.requests import RequestBatch, Schema
+
+log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation", "test"]
 
@@ -49,8 +52,8 @@ class RequestDataModule(pl.LightningDataModule):
         fractions: shares of train, validation and test where ``root`` is a flat folder.
         schema: for files that carry none.
         stream: read from ``root`` while training. It needs the sub folders of the splits.
-        buffer: requests that a stream decodes together and shuffles; about three times as many are in memory per
-            process and worker.
+        buffer: requests that a stream decodes together and shuffles; a few times as many are in memory per process
+            and worker.
         sample: most training requests that a stream gives to what is fitted before training.
 
     Raises:
@@ -175,6 +178,8 @@ class RequestDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> RequestLoader | StreamLoader:
         overfit = bool(getattr(self.trainer, "overfit_batches", 0))
         shuffle = self._shuffle and not overfit  # overfitting needs the same few batches every epoch
+        if self.stream and not shuffle and np.any(np.diff(self.shards["train"].time_ms) < 0):
+            log.warning("%s: training files are not in the order of time, in which they are read", self._root)
         self._trained = self._loader("train", self._batch_size, shuffle=shuffle, seed=self._seed)
         if self._resumed is not None:
             self._trained.load_state_dict(self._resumed)
