@@ -385,6 +385,13 @@ def test_shards_that_are_cut_short_missing_or_changed(table_of: Make, tmp_path: 
         rows_of(loader_of(shards))
 
 
+def test_a_request_id_in_two_blocks_of_a_window(table_of: Make, tmp_path: Path) -> None:
+    for name, first in (("a", 0), ("b", 5)):
+        write_requests(table_of(6, first_id=first), tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet, \S*b\.parquet: .* share request ids; `emer validate` names"):
+        rows_of(loader_of(shards_in(tmp_path), shuffle=False))
+
+
 def test_settings_of_a_stream(table_of: Make, tmp_path: Path) -> None:
     with pytest.raises(EmerError, match=r"a stream needs data\.root"):
         RequestDataModule(train=table_of(), validation=table_of(), test=table_of(), stream=True)

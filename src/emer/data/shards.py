@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,10 +114,23 @@ class Shards:
         """
         blocks = self.sizes.size
         count = min(blocks, -(-requests * blocks // len(self)))
-        table = RequestTable.concat([self.block(i) for i in np.linspace(0, blocks - 1, count).astype(np.int64)])
+        numbers = np.linspace(0, blocks - 1, count).astype(np.int64)
+        table = self.joined(numbers, [self.block(number) for number in numbers])
         if len(table) <= requests:
             return table
         return table.select(np.linspace(0, len(table) - 1, requests).astype(np.int64))
+
+    def joined(self, numbers: Iterable[int], parts: Sequence[RequestTable]) -> RequestTable:
+        """Parts of the blocks ``numbers``, one after the other.
+
+        Raises:
+            DataError: two of them share a request id.
+        """
+        try:
+            return RequestTable.concat(parts)
+        except DataError as error:
+            files = ", ".join(dict.fromkeys(str(self.files[self.file[number]]) for number in numbers))
+            raise DataError(f"{files}: {error}; `emer validate` names the rows") from error
 
 
 def index_splits(root: Place | str, *, iput_floor: float = 1.0, schema: Schema | None = None) -> dict[str, Shards]:
@@ -159,12 +172,12 @@ class BlockReader:
             DataError: as :meth:`Shards.block`; or a request id stands in two blocks.
         """
         edges = [0, *(np.flatnonzero(np.diff(block)) + 1), block.size]
-        parts = []
+        numbers, parts = block[edges[:-1]], []
         for start, stop in itertools.pairwise(edges):
             table, rows = self._block(int(block[start])), row[start:stop]
             whole = rows.size == len(table) and np.array_equal(rows, np.arange(rows.size))
             parts.append(table if whole else table.select(rows))
-        return RequestTable.concat(parts)
+        return self.shards.joined(numbers, parts)
 
     def _block(self, number: int) -> RequestTable:
         if self._last is None or self._last[0] != number:
