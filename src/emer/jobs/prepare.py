@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
+from emer.data.places import Place
 from emer.data.source import Source
 from emer.instantiation import instantiate
 
@@ -21,7 +22,7 @@ def prepare(cfg: DictConfig) -> None:
         Console().print(str(_describe(cfg, folder)), soft_wrap=True, highlight=False)
 
 
-def prepare_data(cfg: DictConfig) -> Path:
+def prepare_data(cfg: DictConfig) -> Place:
     """The request Parquet of ``cfg.data``, made now if it is not in the cache."""
     source: Source = instantiate(cfg.data.source)
     return source.prepare(Path(cfg.paths.cache_dir))
