@@ -145,7 +145,7 @@ def candidates(
     if settings.test_on == "random":
         if "explored" not in rows.columns:
             raise DataError(
-                "test_on=random needs a log that says what was shown by chance; KuaiRand has it with adapter.include_random=true"
+                "test_on=random needs a log that says what was shown by chance (KuaiRand: adapter.include_random=true)"
             )
         rows = rows.filter(pl.col("explored") == (split == "test"))
     members = _grouped(rows.with_row_index("row"), settings, split)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from emer.data.places import Place
 from emer.data.source import Source
+from emer.errors import EmerError
 from emer.instantiation import instantiate
 
 
@@ -28,7 +29,9 @@ def prepare_data(cfg: DictConfig) -> Place:
     return source.prepare(Path(cfg.paths.cache_dir))
 
 
-def _describe(cfg: DictConfig, folder: Path) -> Path:
+def _describe(cfg: DictConfig, folder: Place) -> Path:
+    if not isinstance(folder, Path):
+        raise EmerError(f"describe: {folder} is a URL; a profile is made of a local folder")
     # Here, since it imports what takes seconds and training, which prepares too, does not need it.
     from emer.data.profile.write import place_of, write_profile
 

@@ -22,7 +22,7 @@ from emer.data.profile.quality import (
 )
 from emer.data.profile.samples import Distinct, Sample
 from emer.data.profile.suspicions import suspicions
-from emer.data.row_groups import row_groups
+from emer.data.shards import Shards
 from emer.data.splits import split_files
 from emer.requests import Schema
 
@@ -57,9 +57,10 @@ def profile_folder(
     root = Path(root)
     files = split_files(root)
     split_of = {path: name for name, paths in files.items() for path in paths}
+    shards = Shards.index(list(split_of), schema=schema)
     parts: dict[str, SplitCounts] = {}
-    for path, table in row_groups(list(split_of), schema):
-        name = split_of[path]
+    for block, file in enumerate(shards.file):
+        name, table = split_of[shards.files[file]], shards.block(block)
         if name not in parts:
             parts[name] = SplitCounts(table)
         parts[name].add(table)
