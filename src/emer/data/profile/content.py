@@ -207,7 +207,7 @@ def _histograms(parts: Mapping[str, SplitCounts]) -> dict[str, Any]:
 def _beside(root: Path) -> dict[str, Any]:
     """What stands beside the requests: where they come from, and how good their pxtrs were when they were made."""
     source, quality = (_json(root / name) for name in ("source.json", "calibration.json"))
-    about = {key: source[key] for key in ("name", "version", "licence", "citation", "home", "pxtrs") if key in source}
+    about = {key: source[key] for key in ("name", "licence", "citation", "home", "requests", "pxtrs") if key in source}
     faults = source.get("known_faults")
     return {
         "about": {**about, "known_faults": faults} if faults else about,
