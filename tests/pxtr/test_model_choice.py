@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from emer.errors import EmerError
-from emer.pxtr.category_hash import hash_bucket
+from emer.data.stable_hash import hash_bucket
 from emer.pxtr.features import Encoded
 from emer.pxtr.mmoe import MMoE
 from emer.pxtr.model_choice import Kind, build_model

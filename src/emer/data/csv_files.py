@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import csv
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -10,23 +11,37 @@ import polars as pl
 from emer.data.adapter import Part
 from emer.errors import DataError
 
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "|"}
+
 
 def check_header(path: Path, columns: Collection[str]) -> None:
-    """Refuse a file that is empty, not UTF-8 text, or lacks one of ``columns``.
+    """Refuse a file that is empty, not UTF-8 text, or lacks one of ``columns`` or has it twice.
 
     Raises:
         DataError: naming what is missing and what is there.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = [name.strip().strip('"') for name in file.readline().strip().split(",")]
-    except UnicodeDecodeError as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            line = file.readline()
+            header = next(csv.reader([line]), [])
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a UTF-8 text file; is it still compressed, or in another encoding?") from error
-    if header == [""]:
-        raise DataError(f"{path} is empty")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if "\0" in line:
+        raise DataError(f"{path} is not a UTF-8 text file; save it as UTF-8")
+    if not line.strip():
+        raise DataError(f"{path} is empty, or its first line is; the first line names the columns")
     missing = [c for c in columns if c not in header]
     if missing:
-        raise DataError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}")
+        other = next((name for mark, name in _SEPARATORS.items() if len(header) == 1 and mark in line), None)
+        hint = "" if other is None else f"; its cells are separated by {other}: write it with commas"
+        if {name.strip() for name in header}.issuperset(missing):
+            hint = "; its names have spaces around them: remove these"
+        raise DataError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}{hint}")
+    twice = [c for c in columns if header.count(c) > 1]
+    if twice:
+        raise DataError(f"{path} has the column {', '.join(twice)} twice; rename one of them")
 
 
 def locate(part: Part) -> DataError | None:
@@ -42,10 +57,40 @@ def locate(part: Part) -> DataError | None:
     try:
         first = text.filter(pl.any_horizontal(faults.values())).head(1).collect(engine="streaming")
     except pl.exceptions.PolarsError:
-        return None
+        return _malformed(part.path)
     if first.is_empty():
-        return None
+        return _malformed(part.path)
     name = next(name for name, wrong in faults.items() if first.select(wrong).item())
     value = first[name][0]
     shown = "empty" if value is None else f"{value!r}, not a value of type {part.columns[name]}"
-    return DataError(f"{part.path}, line {first['line'][0] + 2}, column {name}: the cell is {shown}")
+    return part.advised(name, f"{part.path}, line {first['line'][0] + 2}, column {name}: the cell is {shown}")
+
+
+def _malformed(path: Path) -> DataError | None:
+    """The first line that is no UTF-8, has a quote too many, or more cells than the header."""
+    number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal number
+        with path.open("rb") as file:
+            for line in file:
+                number += 1
+                yield line.decode()
+
+    rows = csv.reader(lines(), strict=True)
+    begin = 1
+    try:
+        width = len(next(rows))
+        begin = number + 1
+        for row in rows:
+            if len(row) > width:
+                return DataError(
+                    f"{path}, line {begin}: the line has {len(row)} cells and the header {width}; a cell with a comma "
+                    "in it stands in quotes"
+                )
+            begin = number + 1
+    except UnicodeDecodeError:
+        return DataError(f"{path}, line {number}: this is not UTF-8; save the file as UTF-8")
+    except csv.Error as error:
+        return DataError(f"{path}, line {begin}: the quotes are not right ({error}); write a quote in a cell twice")
+    return None
