@@ -210,7 +210,7 @@ def _check(part: Part, batch: pl.DataFrame, first: int) -> None:
         wrong = batch.filter(~holds)
         if not wrong.is_empty():
             line, value = wrong["line"][0], wrong[name][0]
-            shown = repr(value) if isinstance(value, str) else "an empty cell" if value is None else value
+            shown = repr(value) if isinstance(value, str) else value
             raise part.advised(name, f"{part.path}, {place} {line + first}, column {name}: {shown} is not possible")
 
 
