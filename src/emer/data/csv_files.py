@@ -46,9 +46,9 @@ def check_header(path: Path, columns: Collection[str]) -> None:
 
 def locate(part: Part) -> DataError | None:
     """The first cell at fault: a second reading, as text, made only once something went wrong."""
-    text = pl.scan_csv(
-        part.path, infer_schema=False, truncate_ragged_lines=True, null_values=part.null, row_index_name="line"
-    ).select("line", *part.columns)
+    text = pl.scan_csv(part.path, infer_schema=False, null_values=part.null, row_index_name="line").select(
+        "line", *part.columns
+    )
     faults = {
         name: pl.col(name).cast(kind, strict=False).is_null()
         & (pl.col(name).is_not_null() if name in part.optional else pl.lit(True))
@@ -67,7 +67,8 @@ def locate(part: Part) -> DataError | None:
 
 
 def _malformed(path: Path) -> DataError | None:
-    """The first line that is no UTF-8, has a quote too many, or more cells than the header."""
+    """The first line that is no UTF-8, has a quote where none may be, or more cells than the header."""
+    record: list[str] = []
     number = 0
 
     def lines() -> Iterator[str]:
@@ -75,22 +76,24 @@ def _malformed(path: Path) -> DataError | None:
         with path.open("rb") as file:
             for line in file:
                 number += 1
-                yield line.decode()
+                record.append(line.decode())
+                yield record[-1]
 
     rows = csv.reader(lines(), strict=True)
-    begin = 1
+    begin, width, fault = 1, None, None
     try:
-        width = len(next(rows))
-        begin = number + 1
         for row in rows:
+            width = width or len(row)
             if len(row) > width:
-                return DataError(
-                    f"{path}, line {begin}: the line has {len(row)} cells and the header {width}; a cell with a comma "
-                    "in it stands in quotes"
-                )
+                fault = f"{len(row)} cells, and the header has {width}; a cell with a comma in it stands in quotes"
+            elif '"' in "".join(row) and '""' not in "".join(record):
+                fault = "a quote inside a cell; put the cell in quotes and write the quote twice"
+            if fault is not None:
+                return DataError(f"{path}, line {begin}: {fault}")
             begin = number + 1
+            record.clear()
     except UnicodeDecodeError:
         return DataError(f"{path}, line {number}: this is not UTF-8; save the file as UTF-8")
     except csv.Error as error:
-        return DataError(f"{path}, line {begin}: the quotes are not right ({error}); write a quote in a cell twice")
+        return DataError(f"{path}, line {begin}: this is no CSV ({error}); is a quote not closed?")
     return None

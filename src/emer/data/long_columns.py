@@ -100,7 +100,7 @@ class LongColumn:
             return f"{self.name} must be a text in every row"
         if self.kind is Kind.BOOLEAN:
             rule = f", and 0 where {self.shown} is 0" if self.name == "explored" and self.shown is not None else ""
-            return f"{self.name} must be 0 or 1, true or false{rule}"
+            return f"{self.name} must be 0 or 1{rule} (or Boolean; in CSV also true, false, yes, no)"
         if self.is_time and self.unit == "iso":
             return "time_ms must be such as 2024-05-31T23:59:58.5+08:00; without a zone it is UTC"
         if self.is_time:

@@ -182,6 +182,9 @@ def _check_names(part: Part, names: list[str]) -> None:
     missing = [c for c in part.columns if c not in names]
     if missing:
         raise DataError(f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+    twice = [c for c in part.columns if names.count(c) > 1]
+    if twice:
+        raise DataError(f"{part.path} has the column {', '.join(twice)} twice; rename one of them")
 
 
 _READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
@@ -195,7 +198,8 @@ def _typed(part: Part, batch: pl.DataFrame, start: int) -> pl.DataFrame:
         if wrong.any():
             row = wrong.arg_true()[0]
             place = f"{part.path}, row {start + row}, column {name}"
-            raise part.advised(name, f"{place}: {values[row]!r} is not a value of type {kind}")
+            shown = values.dtype if values.dtype.is_nested() else repr(values[row])
+            raise part.advised(name, f"{place}: {shown} is not a value of type {kind}")
         columns.append(found)
     return pl.DataFrame(columns)
 
