@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emer.data.grouping import RequestError, group
@@ -41,6 +41,7 @@ def frame_of(rows: Sequence[tuple[Any, ...]], **changes: Any) -> pl.DataFrame:
     return frame.with_columns(**{name: pl.lit(value) for name, value in changes.items()})
 
 
+@settings(deadline=None)
 @given(st.permutations(BY_HAND))
 def test_any_order_of_rows_gives_the_requests_by_hand(rows: list[tuple[Any, ...]]) -> None:
     table = group(frame_of(rows), SCHEMA)
@@ -64,6 +65,7 @@ def test_without_exposed_all_were_shown() -> None:
     assert table.exposed.all() and table.label[:, 0].tolist() == [False, True, True, True, True]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, unique=True), st.randoms())
 def test_groups_are_those_of_a_loop(pairs: list[tuple[int, int]], g: Any) -> None:
     """Requests of one time, whose ids say nothing of their order in the file."""

@@ -143,6 +143,15 @@ def test_a_mixed_folder_hashes_the_same_value_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_names_are_no_patterns(kind: str, tmp_path: Path) -> None:
+    root = write_long(tmp_path / "the log" / f"log[1] *.{kind}", ROWS)
+    write_long(tmp_path / "the log" / f"log1 x.{kind}", log_of(5))
+    assert without_split(requests_in(prepared(tmp_path, root))) == EXPECTED
+    write_long(root, changed(IN_ORDER, 4, score_click=-1.0, shown=1))
+    assert f"log[1] *.{kind}, " in refusal(tmp_path / "again", root, tmp_path / "map.yaml")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_ids_keep_every_digit(kind: str, tmp_path: Path) -> None:
     ids = [2**63 - 1, -(2**63), 2**53 + 1, -1, 0, 1]
     rows = [candidate(r, 0, request=i, video=-i - 1, user=f"{i} ü") for r, i in enumerate(ids)]

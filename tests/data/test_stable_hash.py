@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -45,6 +45,7 @@ def test_buckets_never_change() -> None:
     assert hash_bucket(texts, 1000, "author_id").to_list()[2] != 520
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.integers(-(2**63), 2**63 - 1)) | st.lists(st.text()),
     size=st.integers(1, 2**31 - 1),
@@ -111,6 +112,7 @@ def test_a_hash_takes_whole_numbers_or_texts() -> None:
         hash_bucket(pl.Series("age", [1.5]), 5, "x")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text() | st.none()))
 def test_an_id_of_a_text_is_63_bits_of_its_hash(texts: list[str | None]) -> None:
     found = hash_text(pl.Series("x", texts, dtype=pl.String))
@@ -118,6 +120,7 @@ def test_an_id_of_a_text_is_63_bits_of_its_hash(texts: list[str | None]) -> None
     assert found.dtype == pl.Int64 and found.name == "x"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.integers(1, 10_000))
 def test_the_bucket_of_a_row_is_the_high_bits_of_a_product(ids: list[int], buckets: int) -> None:
     found = pl.DataFrame({"x": ids}, schema={"x": pl.Int64}).select(bucket_of("x", buckets)).to_series()

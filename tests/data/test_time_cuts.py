@@ -40,6 +40,7 @@ def test_cuts_by_hand() -> None:
     assert found.cuts([0.8, 0.1, 0.1]) == (30, 40)
 
 
+@settings(deadline=None)
 @given(TIMES, st.integers(1, 8), st.integers(1, 8))
 def test_parts_are_near_their_shares(times: list[int], train: int, validation: int) -> None:
     assume(len(set(times)) >= 3)
@@ -63,7 +64,7 @@ def test_parts_are_near_their_shares(times: list[int], train: int, validation: i
     assert misses(second, wanted[1]) == pytest.approx(min(misses(cut, wanted[1]) for cut in later))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(TIMES, min_size=1, max_size=5), st.integers(2, 30), st.randoms())
 def test_order_and_division_do_not_matter(parts: list[list[int]], most: int, g: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -83,6 +84,7 @@ def test_order_and_division_do_not_matter(parts: list[list[int]], most: int, g: 
     assert at_once.bins.height <= most
 
 
+@settings(deadline=None)
 @given(TIMES, st.integers(2, 20))
 def test_wider_bins_lose_no_row(times: list[int], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -46,7 +46,7 @@ def check_header(path: Path, columns: Collection[str]) -> None:
 
 def locate(part: Part) -> DataError | None:
     """The first cell at fault: a second reading, as text, made only once something went wrong."""
-    text = pl.scan_csv(part.path, infer_schema=False, null_values=part.null, row_index_name="line").select(
+    text = pl.scan_csv(part.path, glob=False, infer_schema=False, null_values=part.null, row_index_name="line").select(
         "line", *part.columns
     )
     faults = {

@@ -135,7 +135,7 @@ def load_log(adapter: Adapter) -> tuple[InteractionLog, dict[str, int]]:
 def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:
     check_header(part.path, part.columns)
     scan = pl.scan_csv(
-        part.path, schema_overrides=dict(part.columns), infer_schema=False, null_values=part.null
+        part.path, glob=False, schema_overrides=dict(part.columns), infer_schema=False, null_values=part.null
     ).select(*part.columns)
     try:
         for batch in scan.collect_batches(chunk_size=rows, maintain_order=True):
