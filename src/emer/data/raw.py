@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emer.data.adapter import Adapter, Part
+from emer.data.casts import cast
 from emer.data.csv_files import check_header, locate
 from emer.data.log import InteractionLog
 from emer.errors import DataError
@@ -38,7 +39,7 @@ def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     """
     if not part.path.is_file():
         raise DataError(f"{part.path} does not exist")
-    read = _READERS.get(part.path.suffix, _csv)
+    read = _READERS.get(part.path.suffix.lower(), _csv)
     start = 0
     for batch in read(part, rows):
         named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
@@ -59,15 +60,20 @@ def read_table(part: Part) -> pl.DataFrame:
     return pl.concat(batches).drop("line")
 
 
+def is_text(path: Path) -> bool:
+    """Is the file read as CSV? All are whose names do not end like those of another kind."""
+    return path.suffix.lower() not in _READERS
+
+
 def estimated_rows(path: Path) -> int:
     """About how many rows a file has, without reading it."""
     size = path.stat().st_size
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         try:
             return pq.read_metadata(path).num_rows
         except (pa.ArrowException, OSError):
             return 0  # read_part says what is wrong with it
-    if path.suffix in _READERS:
+    if not is_text(path):
         return size // _FEATHER_ROW_BYTES
     with path.open("rb") as file:
         sample = file.read(_SAMPLE_BYTES)
@@ -129,7 +135,7 @@ def load_log(adapter: Adapter) -> tuple[InteractionLog, dict[str, int]]:
 def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:
     check_header(part.path, part.columns)
     scan = pl.scan_csv(
-        part.path, schema_overrides=dict(part.columns), infer_schema=False, null_values=part.null
+        part.path, glob=False, schema_overrides=dict(part.columns), infer_schema=False, null_values=part.null
     ).select(*part.columns)
     try:
         for batch in scan.collect_batches(chunk_size=rows, maintain_order=True):
@@ -176,6 +182,9 @@ def _check_names(part: Part, names: list[str]) -> None:
     missing = [c for c in part.columns if c not in names]
     if missing:
         raise DataError(f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+    twice = [c for c in part.columns if names.count(c) > 1]
+    if twice:
+        raise DataError(f"{part.path} has the column {', '.join(twice)} twice; rename one of them")
 
 
 _READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
@@ -185,15 +194,13 @@ def _typed(part: Part, batch: pl.DataFrame, start: int) -> pl.DataFrame:
     columns = []
     for name, kind in part.columns.items():
         values = batch[name]
-        cast = values.cast(kind, strict=False)
-        wrong = cast.is_null() & values.is_not_null()
-        if values.dtype.is_float() and cast.dtype.is_integer():
-            wrong |= values != cast
+        found, wrong = cast(values, kind)
         if wrong.any():
             row = wrong.arg_true()[0]
             place = f"{part.path}, row {start + row}, column {name}"
-            raise DataError(f"{place}: {values[row]!r} is not a value of type {kind}")
-        columns.append(cast)
+            shown = values.dtype if values.dtype.is_nested() else repr(values[row])
+            raise part.advised(name, f"{place}: {shown} is not a value of type {kind}")
+        columns.append(found)
     return pl.DataFrame(columns)
 
 
@@ -202,12 +209,13 @@ def _check(part: Part, batch: pl.DataFrame, first: int) -> None:
     for name in part.columns:
         if name not in part.optional and batch[name].null_count():
             line = batch.filter(pl.col(name).is_null())["line"][0]
-            raise DataError(f"{part.path}, {place} {line + first}, column {name}: the cell is empty")
+            raise part.advised(name, f"{part.path}, {place} {line + first}, column {name}: the cell is empty")
     for name, holds in part.checks.items():
         wrong = batch.filter(~holds)
         if not wrong.is_empty():
             line, value = wrong["line"][0], wrong[name][0]
-            raise DataError(f"{part.path}, {place} {line + first}, column {name}: {value} is not possible")
+            shown = repr(value) if isinstance(value, str) else value
+            raise part.advised(name, f"{part.path}, {place} {line + first}, column {name}: {shown} is not possible")
 
 
 def first_line(error: Exception) -> str:
