@@ -32,7 +32,12 @@ def check_header(path: Path, columns: Collection[str]) -> None:
 def locate(part: Part) -> DataError | None:
     """The first cell at fault: a second reading, as text, made only once something went wrong."""
     text = pl.scan_csv(
-        part.path, infer_schema=False, truncate_ragged_lines=True, null_values=part.null, row_index_name="line"
+        part.path,
+        glob=False,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+        null_values=part.null,
+        row_index_name="line",
     ).select("line", *part.columns)
     faults = {
         name: pl.col(name).cast(kind, strict=False).is_null()
