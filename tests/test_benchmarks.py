@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, batch, memory, pairwise, peers, rank_peers, run, step, timing, world
+from benchmarks import accuracy, batch, memory, pairwise, peers, rank_peers, reading, run, step, timing, world
 from benchmarks.report import Goal, Table, markdown
+from emer.data.parquet import write_requests
 from emer.losses.auc_pairs import auc_pair_loss
 from emer.losses.pairwise import Method, pairwise_logistic_loss
 from emer.losses.soft_rank import soft_rank
@@ -198,6 +199,24 @@ def test_the_two_worlds_of_the_benchmark_show_the_same_videos() -> None:
     assert shown[0] == shown[1] > 40
 
 
+def test_batches_padded_by_hand_are_ours(tmp_path: Path) -> None:
+    table = reading.request_table(10, 12).select([3, 0, 7, 9])
+    write_requests(table, tmp_path / "a.parquet")
+    (theirs,) = reading.arrow_batches(tmp_path / "a.parquet")
+    ours = table.batch(range(4))
+    for k, name in enumerate(reading.SCHEMA.objective_names):
+        assert theirs[f"pxtr_{name}"].equal(ours.pxtr[..., k])
+        assert theirs[f"rank_{name}"].equal(ours.rank_gap[..., k])
+    assert theirs["label_like"].float().equal(ours.label[..., 2]) and theirs["item_id"].equal(ours.item_id)
+    assert theirs["user_id"].equal(ours.user_id)
+
+
+def test_the_timed_stream_gives_every_request(tmp_path: Path) -> None:
+    write_requests(reading.request_table(70, 3), tmp_path / "a.parquet", 32)
+    rows = [row for batch in reading.stream_loader(tmp_path / "a.parquet", 0) for row in batch.row.tolist()]
+    assert sorted(rows) == list(range(70))
+
+
 def test_markdown() -> None:
     text = markdown(Table("Times", ("", "a"), [("x", "1 ms")]))
     assert text == "**Times**\n\n|  | a |\n| --- | --- |\n| x | 1 ms |\n"
@@ -243,6 +262,8 @@ def test_a_quick_run_writes_the_whole_report(tmp_path: Path) -> None:
     assert {"loss and weights", "metrics", "**loss, weights and metrics**"} <= set(first["EMER's training step"])
 
     assert {"**ours: numpy**, 16 candidates", "**ours: numba**, 16 candidates"} <= set(first["Simulated world"])
+
+    assert {reading.PASS, reading.STREAM, reading.WORKER, reading.ARROW} <= set(first["Reading request Parquet"])
 
     raw = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     shape = str(pairwise.QUICK_SHAPES[0])

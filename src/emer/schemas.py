@@ -111,6 +111,9 @@ class LoaderConfig:
     pin_memory: bool = MISSING
     iput_floor: float = MISSING
     fractions: list[float] = MISSING
+    stream: bool = MISSING
+    buffer: int = MISSING
+    sample: int = MISSING
 
 
 @dataclass

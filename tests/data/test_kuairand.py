@@ -149,19 +149,10 @@ def test_other_versions_and_parts(tmp_path: Path, version: str) -> None:
     second = csv(LOG, [exposure(user_id=5)])
     (tmp_path / "data" / f"log_standard_4_08_to_4_21_{version}_part2.csv").write_text(second)
     (tmp_path / "data" / f"log_random_4_22_to_5_08_{version}.csv").write_text(csv(LOG, [exposure(user_id=9)]))
-    files = find_files(tmp_path / "data")
-    assert files.version == version
-    assert read_log(files)[0].exposures["user_id"].to_list() == [0, 5]
-    assert read_log(files, include_random=True)[0].exposures["user_id"].to_list() == [0, 5, 9]
-
-
-def test_user_share_keeps_whole_users(tmp_path: Path) -> None:
-    rows = [exposure(user_id=u, time_ms=MIDNIGHT + t) for u in range(400) for t in range(2)]
-    write(tmp_path, rows, [user(user_id=u) for u in range(400)])
-    log, _ = read(tmp_path, user_share=0.25)
-    assert 60 < log.exposures["user_id"].n_unique() < 140
-    assert set(log.exposures.group_by("user_id").len()["len"]) == {2}
-    assert set(log.users["user_id"]) == set(log.exposures["user_id"])
+    assert KuaiRand(tmp_path / "data").tables().name == f"KuaiRand {version}"
+    assert read(tmp_path)[0].exposures["user_id"].to_list() == [0, 5]
+    both, _ = read(tmp_path, include_random=True)
+    assert both.exposures.select("user_id", "explored").rows() == [(0, False), (5, False), (9, True)]
 
 
 def test_missing_places_say_where_to_download(tmp_path: Path) -> None:
@@ -171,24 +162,24 @@ def test_missing_places_say_where_to_download(tmp_path: Path) -> None:
         (tmp_path, "has no log_"),
     ):
         with pytest.raises(DataError, match=reason) as caught:
-            find_files(root)
+            KuaiRand(root).files()
         assert "zenodo.org" in str(caught.value)
 
 
 def test_missing_feature_file(tmp_path: Path) -> None:
     (write(tmp_path, [exposure()]) / "data" / "user_features_pure.csv").unlink()
     with pytest.raises(DataError, match=r"lacks user_features_pure\.csv"):
-        find_files(tmp_path)
+        KuaiRand(tmp_path).files()
 
 
 def test_several_versions_need_a_choice(tmp_path: Path) -> None:
     write(tmp_path, [exposure()])
     write(tmp_path, [exposure()], log="log_standard_4_08_to_4_21_1k.csv", version="1k")
     with pytest.raises(DataError, match="1k, pure"):
-        find_files(tmp_path)
-    assert find_files(tmp_path, "1k").version == "1k"
+        KuaiRand(tmp_path).files()
+    assert KuaiRand(tmp_path, "1k").tables().name == "KuaiRand 1k"
     with pytest.raises(DataError, match="known are auto, pure, 1k, 27k"):
-        find_files(tmp_path, "2k")
+        KuaiRand(tmp_path, "2k").files()
 
 
 def test_missing_column(tmp_path: Path) -> None:
@@ -246,10 +237,8 @@ def test_a_user_described_twice(tmp_path: Path) -> None:
         read(write(tmp_path, [exposure()], [user(user_id=0), user(user_id=0)]))
 
 
-def test_options_out_of_range(tmp_path: Path) -> None:
+def test_the_random_log_must_be_there_if_it_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path, [exposure()])
-    with pytest.raises(DataError, match="user_share"):
-        read(tmp_path, user_share=0.0)
     with pytest.raises(DataError, match="log_random"):
         read(tmp_path, include_random=True)
 

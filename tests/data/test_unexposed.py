@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
@@ -62,12 +64,21 @@ def exposures() -> pl.DataFrame:
     return frame.with_row_index("row")
 
 
+def pool_of(log: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
+    return lambda day: (
+        log.filter(pl.col("day") == day)
+        .group_by("item_id")
+        .agg(pl.len().cast(pl.Int64).alias("weight"))
+        .sort("item_id")
+    )
+
+
 def test_sampled_items_come_from_the_day_and_never_from_the_user() -> None:
     log = exposures()
     keys = ["user_id", "day"]
     members = log.with_columns((pl.col("row").min().over(keys).rank("dense") - 1).alias("request"))
     members = members.sort("request", "row")
-    sampled = sample_unexposed(log.drop("row"), members, 5, seed=1)
+    sampled = sample_unexposed(log.drop("row"), members, 5, 1, pool_of(log))
     by_request = members.group_by("request").agg(pl.col("user_id", "day").first(), pl.col("row"))
     joined = sampled.join(by_request, on="request", suffix="_own")
     assert sampled.group_by("request").len()["len"].unique().to_list() == [5]
@@ -76,9 +87,9 @@ def test_sampled_items_come_from_the_day_and_never_from_the_user() -> None:
         assert row["item_id"] in day["item_id"].to_list()
         assert row["item_id"] not in day.filter(pl.col("user_id") == row["user_id"])["item_id"].to_list()
         assert row["row"] in row["row_own"]
-    again = sample_unexposed(log.drop("row"), members, 5, seed=1)
+    again = sample_unexposed(log.drop("row"), members, 5, 1, pool_of(log))
     assert again.equals(sampled)
-    assert not sample_unexposed(log.drop("row"), members, 5, seed=2).equals(sampled)
+    assert not sample_unexposed(log.drop("row"), members, 5, 2, pool_of(log)).equals(sampled)
 
 
 def test_requests_over_several_days_bar_all_that_their_user_saw_meanwhile() -> None:
@@ -91,6 +102,6 @@ def test_requests_over_several_days_bar_all_that_their_user_saw_meanwhile() -> N
         schema_overrides={"day": pl.Int32},
     ).with_row_index("row")
     members = log.filter(pl.col("row").is_in([0, 5])).with_columns(request=pl.lit(0, dtype=pl.Int64))
-    sampled = sample_unexposed(log.drop("row"), members, 9, seed=0)
+    sampled = sample_unexposed(log.drop("row"), members, 9, 0, pool_of(log))
     # The pool is day 0: 10 (a member), 11 (seen on day 1), 12 (seen after the request), 13.
     assert sampled["item_id"].to_list() == [12, 13]

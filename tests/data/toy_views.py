@@ -15,6 +15,7 @@ import pyarrow.feather
 Row = dict[str, Any]
 PER_DAY = 8
 TOPICS = 4
+DULL = 0.2
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> Path:
@@ -46,7 +47,8 @@ def write_feather(path: Path, columns: Sequence[str], rows: Sequence[Row], chunk
 
 @dataclass(frozen=True)
 class View:
-    """One exposure of the toy platform; probabilities of feedback are higher where user and item share the topic."""
+    """One exposure of the toy platform; probabilities of feedback are higher where user and item share the topic, and
+    lower for every third item."""
 
     user: int
     item: int
@@ -58,7 +60,8 @@ class View:
     fits: bool
 
     def flag(self, index: int, likely: float, rarely: float) -> int:
-        return int(self.draws[index] < (likely if self.fits else rarely))
+        chance = likely if self.fits else rarely
+        return int(self.draws[index] < chance * (DULL if self.item % 3 == 0 else 1))
 
     @property
     def topic(self) -> int:
@@ -82,6 +85,7 @@ def views(users: int, days: int, seed: int) -> Iterator[View]:
         for n, item in enumerate(items):
             fits = bool(item % TOPICS == user % TOPICS)
             share = g.uniform(0.6, 1.6) if fits else g.uniform(0.0, 1.1)
+            share *= DULL if item % 3 == 0 else 1
             duration = int(durations[item])
             day, slot = divmod(n, PER_DAY)
             yield View(user, int(item), day, slot, duration, int(share * duration), g.random(8), fits)

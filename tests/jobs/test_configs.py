@@ -291,7 +291,7 @@ def test_the_trainer_takes_its_keys(trainer: str) -> None:
         (["method.model.width=abc"], "method.model.width=abc: the value could not be converted to Integer"),
         (["loader.batch_size=a b"], "loader.batch_size=a b"),
         (["method=foo"], "there is no method=foo; choose one of "),
-        (["data=foo"], "there is no data=foo; choose one of kuairand, parquet, simulated, tiny"),
+        (["data=foo"], "there is no data=foo; choose one of kuairand, kuairec, kuaisar"),
         (
             ["+ablation=no_foo"],
             "method emer has no ablation no_foo; it has: full, no_comp, no_post, no_prior, no_evolve",

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from emer.errors import EmerError
 from emer.metrics.request_metrics import request_values
 from emer.metrics.summary import summarise
-from emer.models.controls import BestSinglePxtr, RandomScores
+from emer.models.controls import BestSinglePxtr, ProductionOrder, RandomScores
 from emer.ranking import rank_gap
 from emer.requests import Feedback, Objective, Schema
 
@@ -26,6 +26,15 @@ def splitmix(x):
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK_64
     return x ^ (x >> 31)
+
+
+def test_production_is_the_logged_score(schema, batch_of) -> None:
+    batch = batch_of(B=3, N=5, with_previous=True)
+    scores = ProductionOrder(schema)(batch)
+    assert torch.equal(scores[batch.mask], batch.previous_score[batch.mask])
+    assert (scores[~batch.mask] == 0).all()
+    with pytest.raises(EmerError, match="method=production needs a log with previous_score"):
+        ProductionOrder(schema)(replace(batch, previous_score=None))
 
 
 def test_the_generator_is_splitmix64() -> None:

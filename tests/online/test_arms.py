@@ -17,7 +17,7 @@ from emer.online.setting import Setting
 from emer.world.exposure import fusion_score
 from emer.world.responses import OBJECTIVES
 
-METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
+METHODS = sorted({path.stem for path in (config_dir() / "method").glob("*.yaml")} - {"production"})
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,15 @@ def test_every_method_serves(method, place, asked) -> None:
     assert scores.shape == asked.video.shape and np.isfinite(scores).all()
     alone = network_score(place.world, module)(asked.take(np.array([3])))
     assert np.allclose(alone[0], scores[3], atol=1e-4)
+
+
+def test_the_order_of_a_platform_that_does_not_serve_cannot_serve(place, asked) -> None:
+    register()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", ["method=production", "logger=none"])
+    module = instantiate(cfg.method.module, schema=simulated_schema(), top_k=10).eval()
+    with pytest.raises(EmerError, match="needs a log with previous_score"):
+        network_score(place.world, module)(asked)
 
 
 def test_named_arms_by_hand(place, asked) -> None:

@@ -7,9 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emer.data.log import InteractionLog
-from emer.pxtr.features import CLIP, Columns, Encoder, feature_columns, feature_frame
+from emer.errors import DataError
+from emer.pxtr.category_hash import hash_bucket
+from emer.pxtr.features import CLIP, Columns, Encoder, Moments, feature_columns, past_features
 from emer.pxtr.history import History
 
 COLUMNS = Columns(("a", "b"), ("x", "y"))
@@ -30,8 +34,38 @@ def test_categories_know_frequent_training_values_only() -> None:
 
 def test_later_training_days_append_ids_and_keep_the_old_ones() -> None:
     encoder = Encoder(COLUMNS, min_count=2).fit(frame([7, 7], [0.0] * 2))
-    encoder.fit(frame([7, 7, 3, 3, 8, 8], [0.0] * 6))
+    encoder.fit(frame([3, 3, 8, 8], [0.0] * 4))
     assert encoder.transform(frame([7, 3, 8], [0.0] * 3)).categories[:, 0].tolist() == [1, 2, 3]
+
+
+def test_counts_of_several_pieces_add_up_and_nothing_changes_before_they_are_settled() -> None:
+    encoder = Encoder(COLUMNS, min_count=2).fit(frame([7, 7], [0.0] * 2))
+    encoder.count(frame([3], [1.0]))
+    encoder.count(frame([3, 9], [2.0, 3.0]))
+    assert encoder.transform(frame([7, 3], [1.0] * 2)).categories[:, 0].tolist() == [1, 0]
+    assert encoder.settle().transform(frame([7, 3, 9], [1.0] * 3)).categories[:, 0].tolist() == [1, 2, 0]
+
+
+def test_hashed_categories_have_no_vocabulary() -> None:
+    encoder = Encoder(COLUMNS, min_count=2, hashed=["a"], hash_size=50).fit(frame([7, 7], [0.0] * 2))
+    assert encoder.sizes == (51, 2)
+    ids = encoder.transform(frame([7, 123456, None], [0.0] * 3)).categories[:, 0]
+    assert ids.tolist() == [*hash_bucket(pl.Series("a", [7, 123456]), 50, "a"), 0]
+    with pytest.raises(DataError, match="hashed names x; the categories are a, b"):
+        Encoder(COLUMNS, hashed=["x"])
+
+
+@given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32) | st.none(), max_size=20), min_size=1, max_size=6))
+def test_moments_of_pieces_are_those_of_the_whole(pieces: list[list[float | None]]) -> None:
+    arrays = [np.array([np.nan if v is None else v for v in piece], dtype=np.float32)[:, None] for piece in pieces]
+    moments = Moments(1)
+    for array in arrays:
+        moments.add(array)
+    known = np.concatenate(arrays).astype(np.float64)
+    known = known[np.isfinite(known)]
+    assert moments.count[0] == known.size
+    assert moments.mean[0] == pytest.approx(known.mean() if known.size else 0.0, abs=1e-9)
+    assert moments.variance[0] == pytest.approx(known.var() if known.size else 0.0, rel=1e-9, abs=1e-9)
 
 
 def test_numbers_are_standardised_by_training_rows() -> None:
@@ -47,7 +81,7 @@ def test_frame_and_columns_agree(log_of: Callable[..., InteractionLog]) -> None:
     log = log_of(per_day=50, days=3)
     history = History(log, log.labels)
     columns = feature_columns(log, history)
-    made = feature_frame(log, history, log.exposures)
+    made = past_features(log, history)
     assert made.height == log.exposures.height
     assert not [c for c in (*columns.categories, *columns.numbers) if c not in made.columns]
     assert not set(log.labels) & set(columns.categories + columns.numbers)

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from emer.data.log import InteractionLog
 from emer.errors import DataError
-from emer.pxtr.features import Columns, Encoder, feature_columns, feature_frame
+from emer.pxtr.features import Columns, Encoder, feature_columns, past_features
 from emer.pxtr.forward_chain import Block, ChainSettings, ForwardChain, plan_blocks
 from emer.pxtr.history import History
 
@@ -29,7 +29,7 @@ def fast(**changes: Any) -> ChainSettings:
 def inputs(log: InteractionLog) -> tuple[Columns, pl.DataFrame, np.ndarray]:
     history = History(log, LABELS)
     targets = log.exposures.select(pl.col(*LABELS, "watch_seconds").cast(pl.Float32)).to_numpy()
-    return feature_columns(log, history), feature_frame(log, history, log.exposures), targets
+    return feature_columns(log, history), past_features(log, history), targets
 
 
 def predict(log: InteractionLog, days: list[int], settings: ChainSettings, seed: int = 1) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_training_never_sees_the_predicted_day(log_of: Log, monkeypatch: pytest.
     columns, frame, targets = inputs(log)
     frame = frame.with_row_index("index")
     seen: list[tuple[str, int, int]] = []
-    fit, transform = Encoder.fit, Encoder.transform
+    count, transform = Encoder.count, Encoder.transform
 
     def note(kind: str, method: Any) -> Any:
         def call(self: Encoder, rows: pl.DataFrame) -> Any:
@@ -98,17 +98,17 @@ def test_training_never_sees_the_predicted_day(log_of: Log, monkeypatch: pytest.
 
         return call
 
-    monkeypatch.setattr(Encoder, "fit", note("fit", fit))
+    monkeypatch.setattr(Encoder, "count", note("count", count))
     monkeypatch.setattr(Encoder, "transform", note("transform", transform))
     blocks: list[Block] = []
     queries = frame.filter(pl.col("day") >= log.days[4])
     chain = ForwardChain(columns, 3, WATCH, fast(epochs=1), 1)
     chain.run(frame, targets, queries, on_block=lambda block, encoder: blocks.append(block))
-    first = log.days[0]
     expected = []
     for block in blocks:
         day = block.days[0]
-        expected += [("fit", first, day - 1), ("transform", block.new_from, day - 1)]
+        # Counted are the days that no model has counted before; they are those that it trains on.
+        expected += [("count", block.new_from, day - 1), ("transform", block.new_from, day - 1)]
         expected += [("transform", day - 1, day - 1), ("transform", day, day)]
     assert seen == expected
     assert [block.days for block in blocks] == [(d,) for d in log.days[4:]]

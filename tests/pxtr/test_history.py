@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from emer.data.log import InteractionLog
+from emer.pxtr.features import past_features
 from emer.pxtr.history import History, past
 
 Log = Callable[..., InteractionLog]
@@ -37,25 +38,39 @@ def tiny() -> InteractionLog:
     )
 
 
+def known_on(log: InteractionLog, day: int, rows: pl.DataFrame, **options: Any) -> pl.DataFrame:
+    """Features of ``rows`` as of the start of ``day``."""
+    history = History(log, log.labels, **options)
+    history.add(log.describe(log.exposures.filter(pl.col("day") < day)))
+    return history.lookup(rows)
+
+
 def test_values_by_hand() -> None:
-    history = History(tiny(), ["like"], smoothing=2.0)
-    rows = pl.DataFrame({"user_id": [2, 2, 1, 9], "item_id": [5, 5, 7, 5], "day": [0, 1, 2, 4]})
-    found = history.lookup(rows)
-    assert tuple(found.columns) == history.columns
+    log = tiny()
+
+    def of(user: int, item: int, day: int) -> dict[str, float]:
+        return known_on(log, day, pl.DataFrame({"user_id": [user], "item_id": [item]}), smoothing=2.0).row(
+            0, named=True
+        )
+
     # Day 0: nothing is known.
-    assert found.row(0) == (0.0,) * len(found.columns)
+    assert tuple(of(2, 5, 0)) == History(log, log.labels).columns
+    assert set(of(2, 5, 0).values()) == {0.0}
     # Day 1, item 5: one exposure, liked; overall 1 of 2. User 2: never seen.
-    assert found[past("item_id", "count")][1] == pytest.approx(np.log(2))
-    assert found[past("item_id", "like")][1] == pytest.approx((1 - 1 * 1 / 2) / (1 + 2.0))
+    found = of(2, 5, 1)
+    assert found[past("item_id", "count")] == pytest.approx(np.log(2))
+    assert found[past("item_id", "like")] == pytest.approx((1 - 1 * 1 / 2) / (1 + 2.0))
     overall = (np.log(2) + 0) / 2
-    assert found[past("item_id", "watch")][1] == pytest.approx((np.log(2) - overall) / (1 + 2.0))
-    assert found[past("user_id", "count")][1] == 0
+    assert found[past("item_id", "watch")] == pytest.approx((np.log(2) - overall) / (1 + 2.0), abs=1e-6)
+    assert found[past("user_id", "count")] == 0
     # Day 2: overall 1 of 3. User 1: two exposures on day 0, one liked. Item 7 is new.
-    assert found[past("user_id", "like")][2] == pytest.approx((1 - 2 / 3) / (2 + 2.0))
-    assert found[past("item_id", "like")][2] == 0
+    found = of(1, 7, 2)
+    assert found[past("user_id", "like")] == pytest.approx((1 - 2 / 3) / (2 + 2.0))
+    assert found[past("item_id", "like")] == 0
     # Day 4: item 5 had three exposures on days 0, 1 and 3, two liked; overall 2 of 4.
-    assert found[past("item_id", "count")][3] == pytest.approx(np.log(4))
-    assert found[past("item_id", "like")][3] == pytest.approx((2 - 3 * 2 / 4) / (3 + 2.0))
+    found = of(9, 5, 4)
+    assert found[past("item_id", "count")] == pytest.approx(np.log(4))
+    assert found[past("item_id", "like")] == pytest.approx((2 - 3 * 2 / 4) / (3 + 2.0))
 
 
 def changed(log: InteractionLog, day: int, change: Callable[[pl.Expr], pl.Expr]) -> InteractionLog:
@@ -71,21 +86,20 @@ def changed(log: InteractionLog, day: int, change: Callable[[pl.Expr], pl.Expr])
 def test_labels_of_a_day_reach_only_later_days(log_of: Log) -> None:
     log = log_of()
     day = log.days[3]
-    rows = log.describe(log.exposures.select("user_id", "item_id", "day"))
-    before = History(log, log.labels).lookup(rows)
-    after = History(changed(log, day, lambda c: ~c), log.labels).lookup(rows)
-    early = rows["day"] <= day
+    before = past_features(log, History(log, log.labels))
+    after = past_features(changed(log, day, lambda c: ~c), History(log, log.labels))
+    early = log.exposures["day"] <= day
     assert before.filter(early).equals(after.filter(early))
-    assert not before.filter(rows["day"] == day + 1).equals(after.filter(rows["day"] == day + 1))
+    late = log.exposures["day"] == day + 1
+    assert not before.filter(late).equals(after.filter(late))
 
 
 def test_agrees_with_counting_row_by_row(log_of: Log) -> None:
     log = log_of(per_day=80, days=4)
-    rows = log.describe(log.exposures.select("user_id", "item_id", "day"))
-    found = History(log, ["click"], smoothing=5.0).lookup(rows)
+    found = past_features(log, History(log, ["click"], smoothing=5.0))
     described = log.describe(log.exposures)
-    for i in range(0, rows.height, 17):
-        row = rows.row(i, named=True)
+    for i in range(0, described.height, 17):
+        row = described.row(i, named=True)
         earlier = described.filter(pl.col("day") < row["day"])
         mean = earlier["click"].mean() or 0.0
         same = earlier.filter(pl.col("topic") == row["topic"])
@@ -94,10 +108,22 @@ def test_agrees_with_counting_row_by_row(log_of: Log) -> None:
         assert found[past("topic", "count")][i] == pytest.approx(np.log1p(same.height))
 
 
+def test_a_day_may_be_added_in_any_pieces(log_of: Log) -> None:
+    log = log_of()
+    rows = log.describe(log.exposures)
+    whole, pieces, lazy = (History(log, log.labels) for _ in range(3))
+    whole.add(rows)
+    for piece in (rows[2000:], rows[:700], rows[700:2000]):
+        pieces.add(piece)
+    lazy.add(rows.lazy())
+    assert whole.lookup(rows).equals(pieces.lookup(rows))
+    assert whole.lookup(rows).equals(lazy.lookup(rows))
+
+
 def test_unknown_key_values_have_no_history(log_of: Log) -> None:
     log = log_of()
     rows = pl.DataFrame(
-        {"user_id": [-1], "item_id": [-1], "topic": [None], "day": [log.days[-1]]},
+        {"user_id": [-1], "item_id": [-1], "topic": [None]},
         schema_overrides={"topic": pl.Int32},
     )
-    assert History(log, log.labels).lookup(rows).row(0) == (0.0,) * 12
+    assert known_on(log, log.days[-1] + 1, rows).row(0) == (0.0,) * 12

@@ -146,14 +146,14 @@ def test_each_network_learns_objectives_that_disagree(kind: str) -> None:
     torch.manual_seed(0)
     model = build_model(kind, (401,), 2, 3, experts=2, expert_size=16, tower_size=8)
     module = PxtrModule(model, 1, learning_rate=0.0, weight_decay=0.0, steps=1)
-    module.start_from_base_rates(targets[:3000])
+    module.start_from_base_rates([targets[:3000]])
     rows = tuple(torch.from_numpy(x[:3000]) for x in (ids, number, targets))
     optimizer = torch.optim.Adam(module.parameters(), lr=2e-2)
     for _ in range(60):
         optimizer.zero_grad()
         module.training_step(rows, 0).backward()
         optimizer.step()
-    pxtr = module.predict(Encoded(ids[3000:], number[3000:]))
+    pxtr = module.predict(Encoded(ids[3000:], number[3000:])).pxtr
     best = roc_auc_score(like[3000:], taste[3000:])  # of the chances that the labels were drawn by
     assert best > 0.8
     assert roc_auc_score(like[3000:], pxtr[:, 0]) > best - 0.02

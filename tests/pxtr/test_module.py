@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from emer.pxtr.features import Encoded
 from emer.pxtr.mmoe import MMoE
-from emer.pxtr.module import PxtrModule, RowBatches
+from emer.pxtr.module import PxtrModule
 
 WATCH = 1
 
@@ -29,11 +29,11 @@ def module(steps: int = 100) -> PxtrModule:
 def test_loss_is_the_sum_of_cross_entropies_and_the_error_of_log_seconds() -> None:
     m = module()
     encoded, targets = rows()
-    m.start_from_base_rates(targets)
+    m.start_from_base_rates([targets])
     tensors = (torch.from_numpy(encoded.categories), torch.from_numpy(encoded.numbers), torch.from_numpy(targets))
     logit = m.model(*tensors[:2]).logit
     seconds = torch.log1p(tensors[2][:, WATCH].double())
-    expected = F.mse_loss(logit[:, WATCH].double(), (seconds - seconds.mean()) / seconds.std())
+    expected = F.mse_loss(logit[:, WATCH].double(), (seconds - seconds.mean()) / seconds.std(correction=0))
     for k in (0, 2):
         p = torch.sigmoid(logit[:, k].double())
         y = tensors[2][:, k].double()
@@ -46,8 +46,8 @@ def test_training_starts_from_base_rates() -> None:
     encoded, targets = rows()
     with torch.no_grad():
         m.model.heads.zero_()
-    m.start_from_base_rates(targets)
-    predicted = m.predict(encoded)
+    m.start_from_base_rates([targets])
+    predicted = m.predict(encoded).pxtr
     assert predicted[:, 0] == pytest.approx(np.full(200, targets[:, 0].mean()), abs=1e-6)
     # Without the factor, the watch head's 0 is the mean of log(1 + seconds): a geometric mean.
     geometric = np.expm1(np.log1p(targets[:, WATCH].astype(np.float64)).mean())
@@ -57,39 +57,49 @@ def test_training_starts_from_base_rates() -> None:
 def test_calibrated_seconds_have_the_right_mean_and_keep_their_order() -> None:
     m = module()
     encoded, targets = rows()
-    m.start_from_base_rates(targets)
-    before = m.predict(encoded)[:, WATCH]
-    m.calibrate_watch(encoded, targets[:, WATCH])
-    after = m.predict(encoded)[:, WATCH]
+    m.start_from_base_rates([targets])
+    before = m.predict(encoded).pxtr[:, WATCH]
+    m.calibrate_watch([(encoded, targets[:, WATCH])])
+    after = m.predict(encoded).pxtr[:, WATCH]
     assert before.mean() < 0.9 * targets[:, WATCH].mean()  # what the factor is for
     assert after.mean() == pytest.approx(targets[:, WATCH].mean(), rel=1e-4)
     assert (np.argsort(before) == np.argsort(after)).all()
-    m.calibrate_watch(encoded, targets[:, WATCH])  # a second time changes nothing
-    assert m.predict(encoded)[:, WATCH] == pytest.approx(after, rel=1e-5)
+    m.calibrate_watch([(encoded, targets[:, WATCH])])  # a second time changes nothing
+    assert m.predict(encoded).pxtr[:, WATCH] == pytest.approx(after, rel=1e-5)
 
 
 def test_predictions_are_probabilities_and_seconds_in_any_batching() -> None:
     m = module()
     encoded, targets = rows()
-    m.start_from_base_rates(targets)
+    m.start_from_base_rates([targets])
     m.watch_factor.fill_(1e-6)
-    predicted = m.predict(encoded)
+    predicted = m.predict(encoded).pxtr
     assert predicted.dtype == np.float32 and predicted.shape == (200, 3)
     assert ((predicted[:, [0, 2]] > 0) & (predicted[:, [0, 2]] < 1)).all()
     assert (predicted[:, WATCH] == 0).all()  # never negative
-    np.testing.assert_allclose(m.predict(encoded, batch_size=7), predicted, atol=1e-6)
+    np.testing.assert_allclose(m.predict(encoded, batch_size=7).pxtr, predicted, atol=1e-6)
 
 
-def test_batches_visit_every_row_once_in_a_seeded_order() -> None:
-    encoded, targets = rows(50)
-    targets[:, 0] = np.arange(50)
-    batches = RowBatches(encoded, targets, 8, seed=3)
-    epochs = [torch.cat([t[:, 0] for _, _, t in batches]).tolist() for _ in range(2)]
-    assert len(batches) == len(list(batches)) == 7
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
-    assert epochs[0] != epochs[1]
-    again = RowBatches(encoded, targets, 8, seed=3)
-    assert torch.cat([t[:, 0] for _, _, t in again]).tolist() == epochs[0]
+def test_what_is_learnt_from_pieces_is_learnt_from_the_whole() -> None:
+    one, two = module(), module()
+    encoded, targets = rows()
+    cuts = [slice(0, 30), slice(30, 31), slice(31, 200)]
+    one.start_from_base_rates([targets])
+    two.start_from_base_rates([targets[cut] for cut in cuts])
+    torch.testing.assert_close(one.model.head_bias, two.model.head_bias)
+    torch.testing.assert_close(one.watch_scale, two.watch_scale)
+    one.calibrate_watch([(encoded, targets[:, WATCH])])
+    two.calibrate_watch((Encoded(encoded.categories[c], encoded.numbers[c]), targets[c, WATCH]) for c in cuts)
+    torch.testing.assert_close(one.watch_factor, two.watch_factor)
+
+
+def test_hidden_states_are_what_the_heads_weigh() -> None:
+    m = module()
+    encoded, _ = rows(20)
+    pxtr, hidden = m.predict(encoded, batch_size=6)
+    assert hidden.shape == (20, 3, 32)
+    logit = (torch.from_numpy(hidden) * m.model.heads).sum(-1) + m.model.head_bias
+    torch.testing.assert_close(torch.sigmoid(logit[:, 0]), torch.from_numpy(pxtr[:, 0]))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 57])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -14,25 +15,33 @@ from emer.requests import Role, Satisfaction, Unit
 Log = Callable[..., InteractionLog]
 
 
+def chosen(log: InteractionLog, names: list[str], **changes: Any) -> Any:
+    usual: dict[str, Any] = {"watch": True, "positives": lambda label: 10, "noisy_below": 0}
+    return choose_objectives(log, names, **(usual | changes))
+
+
 def test_objectives_know_their_label_unit_and_role(log_of: Log) -> None:
     log = log_of()
-    days = (log.days[0], log.days[-1])
-    ctr, vtr, ltr = choose_objectives(log, ["pctr", "pvtr", "pltr"], days, noisy_below=0)
+    ctr, vtr, ltr = chosen(log, ["pctr", "pvtr", "pltr"])
     assert (ctr.feedback, ctr.unit, ctr.role) == ("click", Unit.PROBABILITY, Role.CONSUMPTION)
     assert (vtr.feedback, vtr.unit, vtr.role) == (None, Unit.SECONDS, Role.CONSUMPTION)
     assert (ltr.feedback, ltr.unit, ltr.role) == ("like", Unit.PROBABILITY, Role.INTERACTION)
-    matrix = target_matrix(log, (ltr, vtr))
+    matrix = target_matrix(log.exposures, (ltr, vtr))
     assert (matrix[:, 0] == log.exposures["like"].to_numpy()).all()
     assert (matrix[:, 1] == log.exposures["watch_seconds"].to_numpy()).all()
 
 
 def test_rare_labels_are_marked_by_their_test_positives(log_of: Log) -> None:
-    log = log_of()
-    day = log.days[-1]
-    positives = int(log.exposures.filter(log.exposures["day"] == day)["like"].sum())
-    for threshold, noisy in ((positives, False), (positives + 1, True)):
-        (made,) = choose_objectives(log, ["pltr"], (day, day), threshold)
+    asked = []
+    for threshold, noisy in ((7, False), (8, True)):
+        (made,) = chosen(log_of(), ["pltr"], positives=lambda label: asked.append(label) or 7, noisy_below=threshold)
         assert made.noisy is noisy
+    assert asked == ["like", "like"]
+
+
+def test_without_seconds_nothing_is_divided_by_them(log_of: Log) -> None:
+    (made,) = chosen(log_of(), ["pltr"], watch=False)
+    assert made.role is Role.CONSUMPTION
 
 
 def test_feedback(log_of: Log) -> None:
@@ -45,10 +54,11 @@ def test_feedback(log_of: Log) -> None:
 
 def test_names_that_do_not_fit(log_of: Log) -> None:
     log = log_of()
-    days = (log.days[0], log.days[0])
     with pytest.raises(DataError, match="unknown objective pxyz; known are pctr"):
-        choose_objectives(log, ["pxyz"], days, 0)
+        chosen(log, ["pxyz"])
     with pytest.raises(DataError, match="toy lacks the label follow, which pwtr predicts"):
-        choose_objectives(log, ["pwtr"], days, 0)
+        chosen(log, ["pwtr"])
+    with pytest.raises(DataError, match="toy does not log the time watched, which pvtr predicts"):
+        chosen(log, ["pvtr"], watch=False)
     with pytest.raises(DataError, match="toy has no label share"):
         choose_feedback(log, ["share"])

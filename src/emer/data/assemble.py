@@ -144,7 +144,9 @@ def candidates(
     rows = exposures
     if settings.test_on == "random":
         if "explored" not in rows.columns:
-            raise DataError("test_on=random needs a log that says what was shown by chance; set include_random=true")
+            raise DataError(
+                "test_on=random needs a log that says what was shown by chance (KuaiRand: adapter.include_random=true)"
+            )
         rows = rows.filter(pl.col("explored") == (split == "test"))
     members = _grouped(rows.with_row_index("row"), settings, split)
     if members.is_empty():

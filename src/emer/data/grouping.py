@@ -16,8 +16,8 @@ def group(rows: pl.DataFrame, schema: Schema, iput_floor: float = 1.0) -> Reques
     """The requests of ``rows``, in the order of ``time_ms`` and then ``request_id``.
 
     Candidates are sorted by item, so that a candidate's place tells nothing, neither what the file's order was nor
-    whether it was shown. Optional columns may be missing; without ``exposed`` all candidates were shown. Feedback on
-    what was not shown is unknown and becomes 0, whatever the rows say.
+    whether it was shown. Optional columns may be missing; without ``exposed`` all candidates were shown. What a row
+    says of feedback on an item that was not shown is dropped.
 
     Args:
         rows: one row per candidate, with the columns of :func:`emer.data.columns.request_columns`.
@@ -48,7 +48,7 @@ def group(rows: pl.DataFrame, schema: Schema, iput_floor: float = 1.0) -> Reques
         else:
             blocks.setdefault(column.field, []).append(values)
     fields |= {name: np.stack(columns, axis=1) for name, columns in blocks.items()}
-    for name in ("label", "watch_time", "negative"):
+    for name in ("label", "watch_time", "negative", "explored"):
         if name in fields:
             shown = fields["exposed"].reshape(-1, *[1] * (fields[name].ndim - 1))
             fields[name] = np.where(shown, fields[name], np.zeros((), fields[name].dtype))

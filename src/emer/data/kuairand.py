@@ -174,7 +174,7 @@ def _find(root: str | Path | None, version: str, include_random: bool) -> _Files
         wanted = "" if version == "auto" else f" of version {version}"
         raise DataError(f"{folder} has no log_standard_*.csv{wanted}. {advice}")
     if len(found) > 1:
-        raise DataError(f"{folder} holds the versions {', '.join(found)}; choose one with data.source.version=")
+        raise DataError(f"{folder} holds the versions {', '.join(found)}; choose one with data.source.adapter.version=")
     chosen = found[0]
 
     def features(stem: str) -> tuple[Path, ...]:
@@ -186,7 +186,7 @@ def _find(root: str | Path | None, version: str, include_random: bool) -> _Files
     standard = tuple(p for kind, v, p in logs if kind == "standard" and v == chosen)
     random = tuple(p for kind, v, p in logs if kind == "random" and v == chosen)
     if include_random and not random:
-        raise DataError(f"include_random is on, but {folder} has no log_random_*_{chosen}.csv")
+        raise DataError(f"data.source.adapter.include_random is on, but {folder} has no log_random_*_{chosen}.csv")
     return _Files(
         version=chosen,
         logs=standard + (random if include_random else ()),

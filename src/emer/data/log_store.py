@@ -61,7 +61,7 @@ class LogStore:
         total: Counter[str] = Counter()
         for bucket in self.index:
             total.update(bucket["counts"])
-        seen = self.scan(self.days).select(pl.col("user_id", "item_id").approx_n_unique())
+        seen = self.scan(self.days).select(pl.col("user_id", "item_id").n_unique())
         users, items = seen.collect(engine="streaming").row(0)
         return dict(total) | {"users": users, "items": items}
 

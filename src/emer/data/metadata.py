@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
+from emer.data.places import Place
 from emer.errors import DataError
 from emer.requests import Schema
 
@@ -28,7 +31,7 @@ class Metadata:
         return json.dumps(content).encode()
 
 
-def find_metadata(path: Path, own: bytes | None, given: Schema | None) -> Metadata:
+def find_metadata(path: Place, own: bytes | None, given: Schema | None) -> Metadata:
     """Metadata of the file at ``path``.
 
     Args:
@@ -74,7 +77,19 @@ def schema_difference(one: Schema, other: Schema) -> str:
     return "nothing"
 
 
-def _sidecar(path: Path) -> Path | None:
+def time_range(file: pq.FileMetaData) -> np.ndarray:
+    """(2,) int64, first and last ``time_ms`` by the file's own statistics; (0,) where a row group has none."""
+    names = [file.schema.column(i).path for i in range(file.num_columns)]
+    if "time_ms" not in names:
+        return np.zeros(0, dtype=np.int64)
+    groups = (file.row_group(group).column(names.index("time_ms")) for group in range(file.num_row_groups))
+    found = [column.statistics for column in groups]
+    if any(statistics is None or not statistics.has_min_max for statistics in found):
+        return np.zeros(0, dtype=np.int64)
+    return np.array([min(s.min for s in found), max(s.max for s in found)], dtype=np.int64)
+
+
+def _sidecar(path: Place) -> Place | None:
     folders = [path.parent]
     if path.parent.name in SPLITS:
         folders.append(path.parent.parent)

@@ -6,16 +6,19 @@ docs/request_format.md describes it for teams that write it from Spark or SQL.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from emer.data.arrays import OPTIONAL
 from emer.data.arrow_types import ARROW
 from emer.data.checks import Problem
 from emer.data.columns import Column, Kind, rank_columns, request_columns
 from emer.data.metadata import KEY, Metadata, schema_difference
+from emer.data.places import Place, place
 from emer.data.reading import Found, read_file, refuse
 from emer.data.table import RequestTable
 from emer.errors import DataError
@@ -56,12 +59,12 @@ def write_requests(table: RequestTable, path: Path | str, row_group_size: int = 
 
 
 def read_requests(
-    paths: Path | str | Sequence[Path | str], *, iput_floor: float = 1.0, schema: Schema | None = None
+    paths: Place | str | Sequence[Place | str], *, iput_floor: float = 1.0, schema: Schema | None = None
 ) -> RequestTable:
     """Read and check request Parquet files.
 
     Args:
-        paths: files, or folders whose ``*.parquet`` files are read in order of their names.
+        paths: files, or folders whose ``*.parquet`` files are read in order of their names; also URLs.
         iput_floor: seconds; IPUT ranks stored for another floor are recomputed.
         schema: for files that carry no metadata and have no ``schema.json``; must agree with theirs.
 
@@ -71,14 +74,14 @@ def read_requests(
     Raises:
         DataError: the first problem found, with file, row, column and reason.
     """
-    listed = [paths] if isinstance(paths, Path | str) else list(paths)
-    files = [file for path in listed for file in parquet_files(Path(path))]
+    listed = list(paths) if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
+    files = [file for path in listed for file in parquet_files(place(path))]
     read = read_files(files, schema, refuse)
     check_repeats(read, refuse)
     return joined(read).with_iput_floor(iput_floor)
 
 
-def parquet_files(path: Path) -> list[Path]:
+def parquet_files(path: Place) -> list[Place]:
     """``path`` if it is a file, else the Parquet files in that folder (hidden ones and ``_`` names left out).
 
     Raises:
@@ -94,28 +97,48 @@ def parquet_files(path: Path) -> list[Path]:
     return found
 
 
-def read_files(files: Iterable[Path], schema: Schema | None, found: Found) -> list[tuple[Path, RequestTable]]:
+def read_files(files: Iterable[Place], schema: Schema | None, found: Found) -> list[tuple[Place, RequestTable]]:
     """Each sound file with its table; all must have one schema and the same optional columns."""
-    read: list[tuple[Path, RequestTable]] = []
+    read: list[tuple[Place, RequestTable]] = []
     for path in files:
         table = read_file(path, schema, found)
         if table is None:
             continue
         if read:
             first_path, first = read[0]
-            if table.schema != first.schema:
-                difference = schema_difference(table.schema, first.schema)
-                found(Problem(f"the schema is not that of {first_path}: {difference}", file=str(path)))
+            if not check_alike(path, Contents.of(table), first_path, Contents.of(first), found):
                 continue
-            for name in table.differing_columns(first):
-                has = "has" if getattr(first, name) is not None else "lacks"
-                reason = f"{first_path} {has} this column and this file does not agree; write it in all or in none"
-                found(Problem(reason, name, file=str(path)))
         read.append((path, table))
     return read
 
 
-def check_repeats(read: Sequence[tuple[Path, RequestTable]], found: Found) -> None:
+@dataclass(frozen=True)
+class Contents:
+    """What files of one log must agree on: the schema, and which optional columns there are."""
+
+    schema: Schema
+    optional: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: RequestTable) -> Contents:
+        return cls(table.schema, tuple(name for name in OPTIONAL if getattr(table, name) is not None))
+
+
+def check_alike(path: Place, contents: Contents, first_path: Place, first: Contents, found: Found) -> bool:
+    """Report where a file differs from the first one; False if their schemas do."""
+    if contents.schema != first.schema:
+        difference = schema_difference(contents.schema, first.schema)
+        found(Problem(f"the schema is not that of {first_path}: {difference}", file=str(path)))
+        return False
+    for name in OPTIONAL:
+        if (name in contents.optional) != (name in first.optional):
+            has = "has" if name in first.optional else "lacks"
+            reason = f"{first_path} {has} this column and this file does not agree; write it in all or in none"
+            found(Problem(reason, name, file=str(path)))
+    return True
+
+
+def check_repeats(read: Sequence[tuple[Place, RequestTable]], found: Found) -> None:
     """Report request ids that stand in two files."""
     if not read:
         return
@@ -133,7 +156,7 @@ def check_repeats(read: Sequence[tuple[Path, RequestTable]], found: Found) -> No
         found(Problem(reason, "request_id", int(row[this]), int(ids[this]), file=where))
 
 
-def joined(read: Sequence[tuple[Path, RequestTable]]) -> RequestTable:
+def joined(read: Sequence[tuple[Place, RequestTable]]) -> RequestTable:
     """The tables of files one after the other, with the IPUT floor of the first."""
     floor = read[0][1].iput_floor
     return RequestTable.concat([table.with_iput_floor(floor) for _, table in read])

@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from emer.data.arrays import DTYPES, shapes
+from emer.data.arrays import DTYPES
 from emer.data.arrow_types import fits, shown, unfit
 from emer.data.checks import Problem, value_problems
 from emer.data.columns import Column, rank_columns, request_columns
-from emer.data.metadata import KEY, Metadata, find_metadata
+from emer.data.flat import assembled, with_ranks
+from emer.data.metadata import KEY, Metadata, find_metadata, time_range
+from emer.data.places import Place, open_parquet, size_of
 from emer.data.ranks import iput_rank_gaps, rank_gaps
 from emer.data.table import RequestTable
 from emer.errors import DataError
@@ -33,7 +34,7 @@ def refuse(problem: Problem) -> None:
     raise DataError(str(problem))
 
 
-def read_file(path: Path, schema: Schema | None, found: Found) -> RequestTable | None:
+def read_file(path: Place, schema: Schema | None, found: Found) -> RequestTable | None:
     """The requests of one file, in file order, with the IPUT floor that the file states (1 s if none).
 
     Stored ranks are kept once a sample of them agrees with the pxtrs. Every problem goes to ``found``; if
@@ -44,56 +45,95 @@ def read_file(path: Path, schema: Schema | None, found: Found) -> RequestTable |
         schema: for files that carry none; must agree with theirs.
         found: see :data:`Found`.
     """
-    return _FileReader(path, schema, found).read()
+    return FileReader(path, schema, found).read()
 
 
-class _FileReader:
-    def __init__(self, path: Path, schema: Schema | None, found: Found) -> None:
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself.
+
+    Attributes:
+        metadata: its schema and IPUT floor.
+        columns: those to read: there, and of a type that fits.
+        sizes: requests of each row group.
+        time_ms: (2,) the first and the last, or (0,) where the file keeps no statistics.
+    """
+
+    metadata: Metadata
+    columns: tuple[Column, ...]
+    sizes: tuple[int, ...]
+    time_ms: np.ndarray
+
+
+class FileReader:
+    """One request Parquet file, read whole or by row group; problems go to ``found`` as in :func:`read_file`."""
+
+    def __init__(self, path: Place, schema: Schema | None, found: Found) -> None:
         self.path = path
         self.schema = schema
         self.sound = True
         self._found = found
+        self._first_row = 0
         self.request_id: np.ndarray | None = None
 
     def found(self, problem: Problem) -> None:
         self.sound = False
-        self._found(replace(problem, file=str(self.path)))
+        row = None if problem.row is None else problem.row + self._first_row
+        self._found(replace(problem, file=str(self.path), row=row))
 
-    def read(self) -> RequestTable | None:
+    def header(self) -> Header | None:
+        """Metadata and columns, checked without reading a value; None if the file cannot be read at all."""
         file = self._open()
         if file is None:
             return None
         with file:
-            own = (file.schema_arrow.metadata or {}).get(KEY)
-            try:
-                metadata = find_metadata(self.path, own, self.schema)
-            except DataError as error:
-                self.sound = False
-                self._found(Problem(str(error)))
+            return self._header(file)
+
+    def read(self, group: int | None = None) -> RequestTable | None:
+        """All requests, or those of one row group; None if there was any problem."""
+        file = self._open()
+        if file is None:
+            return None
+        with file:
+            header = self._header(file)
+            if header is None:
                 return None
-            columns = self._present(file.schema_arrow, metadata.schema)
-            if file.metadata.num_rows == 0:
-                self.found(Problem("the file has no rows; delete it"))
-                return None
+            names = [column.name for column in header.columns]
             try:
-                data = file.read([column.name for column in columns])
+                data = file.read(names) if group is None else file.read_row_group(group, names)
             except (pa.ArrowException, OSError) as error:
                 self.found(Problem(f"the file is damaged or truncated, write it again ({error})"))
                 return None
-        return self._table(metadata, data, columns)
+        self._first_row = sum(header.sizes[:group]) if group is not None else 0
+        return self._table(header.metadata, data, header.columns)
 
     def _open(self) -> pq.ParquetFile | None:
         if not self.path.is_file():
             self.found(Problem("there is no such file"))
-        elif self.path.stat().st_size == 0:
+        elif size_of(self.path) == 0:
             self.found(Problem("the file is empty (0 bytes); delete it or write it again"))
         else:
             try:
-                return pq.ParquetFile(self.path)
+                return open_parquet(self.path)
             except (pa.ArrowException, OSError) as error:
                 reason = "not a Parquet file, or one that was cut short; write it again"
                 self.found(Problem(f"{reason} ({str(error).splitlines()[0]})"))
         return None
+
+    def _header(self, file: pq.ParquetFile) -> Header | None:
+        own = (file.schema_arrow.metadata or {}).get(KEY)
+        try:
+            metadata = find_metadata(self.path, own, self.schema)
+        except DataError as error:
+            self.sound = False
+            self._found(Problem(str(error)))
+            return None
+        columns = self._present(file.schema_arrow, metadata.schema)
+        if file.metadata.num_rows == 0:
+            self.found(Problem("the file has no rows; delete it"))
+            return None
+        sizes = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        return Header(metadata, tuple(columns), sizes, time_range(file.metadata))
 
     def _present(self, arrow: pa.Schema, schema: Schema) -> list[Column]:
         """The columns to read: those there and of a type that fits."""
@@ -147,7 +187,7 @@ class _FileReader:
                 self.request_id = values
         if shape is None:
             return None
-        values_by_field = _assembled(metadata.schema, flat, data.num_rows, int(shape.offsets[-1]))
+        values_by_field = assembled(metadata.schema, flat, data.num_rows, int(shape.offsets[-1]))
         for problem in value_problems(metadata.schema, shape.offsets, values_by_field):
             self.found(problem)
         if not self.sound:
@@ -156,7 +196,7 @@ class _FileReader:
             schema=metadata.schema,
             offsets=shape.offsets,
             iput_floor=metadata.iput_floor or 1.0,
-            **_with_ranks(metadata, flat, values_by_field),
+            **with_ranks(metadata, flat, values_by_field),
         )
         self._check_ranks(table)
         return table if self.sound else None
@@ -226,38 +266,3 @@ class _Lists:
 
     name: str
     offsets: np.ndarray
-
-
-def _assembled(
-    schema: Schema, flat: dict[str, np.ndarray], requests: int, candidates: int
-) -> dict[str, np.ndarray | None]:
-    """Arrays of a table by attribute. A column that could not be read leaves zeros or None: both pass."""
-    values: dict[str, np.ndarray | None] = {}
-    shape = shapes(schema, requests, candidates)
-    for column in request_columns(schema):
-        if column.index is None:
-            values[column.field] = flat.get(column.name)
-            continue
-        block = values.get(column.field)
-        if block is None:
-            block = values[column.field] = np.zeros(shape[column.field], DTYPES[column.field])
-        if column.name in flat:
-            block[:, column.index] = flat[column.name]
-    return {name: values.get(name, np.zeros(s, DTYPES[name])) for name, s in shape.items()}
-
-
-def _with_ranks(
-    metadata: Metadata, flat: dict[str, np.ndarray], values: dict[str, np.ndarray | None]
-) -> dict[str, np.ndarray | None]:
-    """``values`` with the stored ranks, where there are any."""
-    columns = rank_columns(metadata.schema)
-    if any(column.name not in flat for column in columns):
-        return values
-    objectives = range(len(metadata.schema.objectives))
-    raw = np.stack([flat[columns[k].name] for k in objectives], axis=1)
-    if metadata.iput_floor is None:
-        return values | {"rank_gap": raw}
-    iput = raw.copy()
-    for column in columns[len(objectives) :]:
-        iput[:, column.index or 0] = flat[column.name]
-    return values | {"rank_gap": raw, "iput_rank_gap": iput}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from emer.data.places import Place, place
 from emer.errors import DataError
 
 
 class Source(Protocol):
     """Makes, or finds, a folder of request Parquet."""
 
-    def prepare(self, cache_dir: Path) -> Path:
+    def prepare(self, cache_dir: Path) -> Place:
         """The folder; made below ``cache_dir`` unless it is there already."""
 
     def describe(self) -> str:
@@ -22,13 +23,13 @@ class ParquetSource:
     """Request Parquet that exists already (docs/request_format.md).
 
     Args:
-        root: its folder.
+        root: its folder, or the URL of one.
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root)
+        self.root = place(root)
 
-    def prepare(self, cache_dir: Path) -> Path:
+    def prepare(self, cache_dir: Path) -> Place:
         """The folder itself.
 
         Raises:

@@ -6,13 +6,13 @@ import itertools
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from emer.data.metadata import SPLITS
 from emer.data.parquet import check_repeats, joined, parquet_files, read_files
+from emer.data.places import Place, place
 from emer.data.reading import refuse
 from emer.data.table import RequestTable
 from emer.errors import DataError
@@ -31,14 +31,14 @@ class Splits(NamedTuple):
     test: RequestTable
 
 
-def split_files(root: Path) -> dict[str, list[Path]]:
+def split_files(root: Place | str) -> dict[str, list[Place]]:
     """Parquet files by split, or all under ``"all"`` where ``root`` is a flat folder (or one file).
 
     Raises:
         DataError: no such folder, no Parquet files, some of the three sub folders missing, or files both in
             sub folders and beside them.
     """
-    root = Path(root)
+    root = place(root)
     there = [name for name in SPLITS if (root / name).is_dir()]
     if not there:
         if root.is_dir() and not any(root.glob("*.parquet")):
@@ -56,7 +56,7 @@ def split_files(root: Path) -> dict[str, list[Path]]:
 
 
 def read_splits(
-    root: Path | str,
+    root: Place | str,
     *,
     iput_floor: float = 1.0,
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
@@ -65,7 +65,7 @@ def read_splits(
     """Read a log in request Parquet format.
 
     Args:
-        root: a folder with the sub folders train, validation and test, or a flat one that is cut by
+        root: a folder (or its URL) with the sub folders train, validation and test, or a flat one that is cut by
             :func:`split_by_time`.
         iput_floor: seconds, as in :func:`emer.data.parquet.read_requests`.
         fractions: shares of a flat folder's requests; unused with sub folders.
@@ -74,7 +74,7 @@ def read_splits(
     Raises:
         DataError: the first problem found. Splits that overlap in time are only warned about.
     """
-    files = split_files(Path(root))
+    files = split_files(root)
     read = read_files([path for paths in files.values() for path in paths], schema, refuse)
     check_repeats(read, refuse)
     if "all" in files:

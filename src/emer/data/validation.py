@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from emer.data.checks import Problem
 from emer.data.metadata import SPLITS
 from emer.data.parquet import check_repeats, read_files
+from emer.data.places import Place
 from emer.data.splits import overlaps, split_files
 from emer.errors import DataError
 from emer.requests import Schema
@@ -56,7 +56,7 @@ class _EnoughError(Exception):
     """Stops the checks once the report is full."""
 
 
-def validate_folder(root: Path | str, *, max_problems: int = 20, schema: Schema | None = None) -> Report:
+def validate_folder(root: Place | str, *, max_problems: int = 20, schema: Schema | None = None) -> Report:
     """Check every file of a log, laid out as for :func:`emer.data.splits.read_splits`.
 
     Args:
@@ -72,7 +72,7 @@ def validate_folder(root: Path | str, *, max_problems: int = 20, schema: Schema 
             raise _EnoughError
 
     try:
-        files = split_files(Path(root))
+        files = split_files(root)
     except DataError as error:
         return Report(str(root), 0, 0, 0, (Problem(str(error)),), (), True)
     listed = [path for paths in files.values() for path in paths]

@@ -8,7 +8,9 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
+from emer.data.places import Place
 from emer.data.source import Source
+from emer.errors import EmerError
 from emer.instantiation import instantiate
 
 
@@ -21,13 +23,15 @@ def prepare(cfg: DictConfig) -> None:
         Console().print(str(_describe(cfg, folder)), soft_wrap=True, highlight=False)
 
 
-def prepare_data(cfg: DictConfig) -> Path:
+def prepare_data(cfg: DictConfig) -> Place:
     """The request Parquet of ``cfg.data``, made now if it is not in the cache."""
     source: Source = instantiate(cfg.data.source)
     return source.prepare(Path(cfg.paths.cache_dir))
 
 
-def _describe(cfg: DictConfig, folder: Path) -> Path:
+def _describe(cfg: DictConfig, folder: Place) -> Path:
+    if not isinstance(folder, Path):
+        raise EmerError(f"describe: {folder} is a URL; a profile is made of a local folder")
     # Here, since it imports what takes seconds and training, which prepares too, does not need it.
     from emer.data.profile.write import place_of, write_profile
 

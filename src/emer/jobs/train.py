@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from emer.data.module import RequestDataModule
+from emer.data.places import Place
 from emer.errors import EmerError
 from emer.files import write_json
 from emer.instantiation import instantiate
@@ -83,7 +84,10 @@ def check_settings(cfg: DictConfig) -> None:
     if cfg.baselines.objective not in get_args(TuningObjective):
         known = ", ".join(get_args(TuningObjective))
         raise EmerError(f"baselines.objective is {cfg.baselines.objective!r}; it must be one of {known}")
-    for key in ("baselines.trials", "patience", "metrics.top_k", "loader.batch_size", "loader.eval_batch_size"):
+    for key in (
+        "baselines.trials", "patience", "metrics.top_k", "loader.batch_size", "loader.eval_batch_size",
+        "loader.buffer", "loader.sample",
+    ):  # fmt: skip
         if int(OmegaConf.select(cfg, key)) < 1:
             raise EmerError(f"{key} is {OmegaConf.select(cfg, key)}; it must be at least 1")
     if cfg.num_threads is not None and int(cfg.num_threads) < 1:
@@ -284,7 +288,7 @@ def report(cfg: DictConfig, target: Path, evaluation: Evaluation, datamodule: Re
     print_table(title, method_label(cfg.method), comparison, list(baselines), datamodule.schema, Console())
 
 
-def build_datamodule(cfg: DictConfig, root: Path) -> RequestDataModule:
+def build_datamodule(cfg: DictConfig, root: Place) -> RequestDataModule:
     """The data module over prepared request Parquet."""
     loader = cfg.loader
     datamodule = RequestDataModule(
@@ -297,6 +301,7 @@ def build_datamodule(cfg: DictConfig, root: Path) -> RequestDataModule:
         pin_memory=bool(loader.pin_memory),
         iput_floor=float(loader.iput_floor),
         fractions=tuple(loader.fractions),
+        **{key: loader[key] for key in ("stream", "buffer", "sample") if key in loader},  # older runs have none
     )
     datamodule.setup("fit")
     return datamodule

@@ -1,4 +1,4 @@
-"""Controls without a network: a random order, and the best single pxtr (docs/rivals.md)."""
+"""Controls without a network: a random order, the platform's own, and the best single pxtr (docs/rivals.md)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,34 @@ class BestSinglePxtrConfig:
 
     _target_: str = "emer.models.controls.BestSinglePxtr"
     objective: str | None = MISSING
+
+
+@dataclass
+class ProductionOrderConfig:
+    """Schema of ``method.model``; there is nothing to choose."""
+
+    _target_: str = "emer.models.controls.ProductionOrder"
+
+
+class ProductionOrder(nn.Module):
+    """The order in which the platform served: the logged ``previous_score``.
+
+    Args:
+        schema: the request log's columns; none is read.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+
+    def forward(self, batch: RequestBatch) -> Tensor:
+        """(B, N) scores, 0 on padding.
+
+        Raises:
+            EmerError: the log has no ``previous_score``.
+        """
+        if batch.previous_score is None:
+            raise EmerError("method=production needs a log with previous_score, which says how the platform ordered")
+        return batch.previous_score.masked_fill(~batch.mask, 0.0)
 
 
 class RandomScores(nn.Module):

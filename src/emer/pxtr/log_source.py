@@ -111,8 +111,8 @@ class LogSource:
 def _show_quality(folder: Path) -> None:
     quality = json.loads((folder / "calibration.json").read_text())
     names = json.loads((folder / "source.json").read_text())["settings"]["pxtr"]["objectives"]
-    for figures in (quality, quality["by_day"]):
-        figures |= {key: {n: figures[key][n] for n in names} for key in figures if names[0] in figures[key]}
+    for place, key in ((quality, "pooled"), *((quality["by_day"], day) for day in quality["by_day"])):
+        place[key] = {name: place[key][name] for name in names}  # the file sorts them
     reference = folder / "reference.json"
     auc = json.loads(reference.read_text())["auc"] if reference.is_file() else None
     for table in calibration_tables(quality, auc):

@@ -20,7 +20,7 @@ from emer.pxtr.platform_log import collect
 from emer.pxtr.platform_model import TrainedMMoE, train
 from emer.world.population import World
 
-_VERSION = 1
+_VERSION = 2
 """Part of the cache key: raise it whenever the code would make another stage from the same settings."""
 
 NEEDED = ("stage.pt", "quality.json")

@@ -16,14 +16,19 @@ WATCH = "pvtr"
 PREDICTS = {
     "pctr": ("click", Role.CONSUMPTION),
     WATCH: (None, Role.CONSUMPTION),
+    "peff": ("effective_view", Role.CONSUMPTION),
     "plvtr": ("long_view", Role.CONSUMPTION),
     "pcpr": ("complete", Role.CONSUMPTION),
+    "prewatch": ("rewatch", Role.CONSUMPTION),
     "pltr": ("like", Role.INTERACTION),
     "pwtr": ("follow", Role.INTERACTION),
     "pcmtr": ("comment", Role.INTERACTION),
     "pftr": ("forward", Role.INTERACTION),
     "pprofile": ("profile", Role.INTERACTION),
     "pcstay": ("comment_stay", Role.INTERACTION),
+    "pfavor": ("favorite", Role.INTERACTION),
+    "pread": ("read_comment", Role.INTERACTION),
+    "psearch": ("search", Role.INTERACTION),
 }
 """Objective -> the label it predicts (None: the seconds watched) and its role."""
 

@@ -47,11 +47,11 @@ def evaluate_fusion_formula(
     Returns:
         None where there is nothing to tune on: every pxtr is the same for all candidates of a request.
     """
-    splits = datamodule.splits
+    table = datamodule.training_sample()
     tuned = None
     for goal in dict.fromkeys((objective, "pxtr_gauc")):
         try:
-            tuned = tune_formula(splits.train, objective=goal, n_trials=n_trials, seed=seed, cache_dir=cache_dir)
+            tuned = tune_formula(table, objective=goal, n_trials=n_trials, seed=seed, cache_dir=cache_dir)
             break
         except EmerError as error:
             log.warning("%s", error)
@@ -60,7 +60,6 @@ def evaluate_fusion_formula(
     formula = tuned.formula()
     # One process alone computes this, so the metric must not wait for others.
     metrics = RequestMetrics(datamodule.schema, k=top_k, sync_on_compute=False)
-    for start in range(0, len(rows), batch_size):
-        batch = splits.test.batch(rows[start : start + batch_size])
+    for batch in datamodule.batches("test", batch_size, rows):
         metrics.update(formula(batch), batch)
     return Evaluation(*metrics.compute())

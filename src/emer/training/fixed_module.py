@@ -57,6 +57,5 @@ class FixedModule(GradientFreeModule):
         return self.tick()
 
     def _training_requests(self) -> Iterator[RequestBatch]:
-        table = self.trainer.datamodule.splits.train  # type: ignore[attr-defined]
-        for start in range(0, len(table), FIT_REQUESTS):
-            yield table.batch(range(start, min(start + FIT_REQUESTS, len(table)))).to(self.device)
+        for batch in self.trainer.datamodule.batches("train", FIT_REQUESTS):  # type: ignore[attr-defined]
+            yield batch.to(self.device)

@@ -85,7 +85,7 @@ class FusionFormulaModule(GradientFreeModule):
         return self.formula(batch)
 
     def on_fit_start(self) -> None:
-        table = self.trainer.datamodule.splits.train  # type: ignore[attr-defined]
+        table = self.trainer.datamodule.training_sample()  # type: ignore[attr-defined]
         objective = PairObjective(table, self.tuning_objective, self.space, seed=self.seed)
         if self.segment is None:
             start = self.space.centre.numpy()

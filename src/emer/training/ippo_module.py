@@ -195,6 +195,7 @@ class IppoModule(RankerModule):
         if not isinstance(self.objective, PantheonObjective) or stage != "fit":
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        splits = data.splits
         stream = not data.train_dataloader().batch_sampler.shuffle and self.trainer.max_epochs == 1
         if self.window == "next" and not stream:
             raise EmerError(
@@ -202,7 +203,7 @@ class IppoModule(RankerModule):
                 "loader.shuffle=false and trainer.max_epochs=1, or window=held_out"
             )
         if self.window == "held_out" or not stream:
-            self.whole = data.splits
+            self.whole = splits
             early = earlier_part(self.whole.train.time_ms, self.held_out)
             self.held_out_rows = np.flatnonzero(~early)
             data.splits = self.whole._replace(train=self.whole.train.select(early))

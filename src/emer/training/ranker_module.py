@@ -94,7 +94,7 @@ class RankerModule(EvaluatedModule):
         fit = getattr(getattr(self.model, "features", None), "fit", None)
         # A resumed run has its statistics from the checkpoint; computing them again gives the same numbers.
         if fit is not None:
-            table = self.trainer.datamodule.splits.train  # type: ignore[attr-defined]
+            table = self.trainer.datamodule.training_sample()  # type: ignore[attr-defined]
             rows = torch.linspace(0, len(table) - 1, min(len(table), STATISTICS_REQUESTS)).long().unique().numpy()
             fit(table.batch(rows).to(self.device))
 

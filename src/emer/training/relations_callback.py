@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from emer.data.table import RequestTable
 from emer.files import atomic_path, write_json
 from emer.models.objective_relations import GivesAttention, ObjectiveRelations, objective_relations
-from emer.requests import RequestBatch, Schema
+from emer.requests import Schema
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +44,15 @@ class ObjectiveRelationsReport(Callback):
         model = getattr(module, "model", None)
         if not trainer.is_global_zero or not isinstance(model, GivesAttention) or not model.has_attention:
             return
-        table = trainer.datamodule.splits.test  # type: ignore[attr-defined]
-        if not table.exposed.any():
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not any(batch.exposed.any() for batch in data.batches("test", READ_REQUESTS)):
             log.warning("no relations.json: no candidate of the test requests was shown")
             return
-        relations = objective_relations(model, _batches(table, module.device))
-        write_json(self.folder / "relations.json", content(relations, table.schema))
+        batches = (batch.to(module.device) for batch in data.batches("test", READ_REQUESTS))
+        relations = objective_relations(model, batches)
+        write_json(self.folder / "relations.json", content(relations, data.schema))
         with atomic_path(self.folder / "relations.png") as temporary:
             draw(relations, temporary)
-
-
-def _batches(table: RequestTable, device: Any) -> Iterator[RequestBatch]:
-    for start in range(0, len(table), READ_REQUESTS):
-        yield table.batch(range(start, min(start + READ_REQUESTS, len(table)))).to(device)
 
 
 def content(relations: ObjectiveRelations, schema: Schema) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from emer.data.profile.quality import (
 )
 from emer.data.profile.samples import Distinct, Sample
 from emer.data.profile.suspicions import suspicions
-from emer.data.row_groups import row_groups
+from emer.data.shards import Shards
 from emer.data.splits import split_files
 from emer.requests import Schema
 
@@ -57,9 +57,10 @@ def profile_folder(
     root = Path(root)
     files = split_files(root)
     split_of = {path: name for name, paths in files.items() for path in paths}
+    shards = Shards.index(list(split_of), schema=schema)
     parts: dict[str, SplitCounts] = {}
-    for path, table in row_groups(list(split_of), schema):
-        name = split_of[path]
+    for block, file in enumerate(shards.file):
+        name, table = split_of[shards.files[file]], shards.block(block)
         if name not in parts:
             parts[name] = SplitCounts(table)
         parts[name].add(table)
@@ -206,7 +207,7 @@ def _histograms(parts: Mapping[str, SplitCounts]) -> dict[str, Any]:
 def _beside(root: Path) -> dict[str, Any]:
     """What stands beside the requests: where they come from, and how good their pxtrs were when they were made."""
     source, quality = (_json(root / name) for name in ("source.json", "calibration.json"))
-    about = {key: source[key] for key in ("name", "version", "licence", "citation", "home", "pxtrs") if key in source}
+    about = {key: source[key] for key in ("name", "licence", "citation", "home", "requests", "pxtrs") if key in source}
     faults = source.get("known_faults")
     return {
         "about": {**about, "known_faults": faults} if faults else about,

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from emer.data.cache import config_hash
 from emer.data.profile.content import profile_folder
 from emer.data.profile.page import profile_page
-from emer.data.row_groups import count_requests
+from emer.data.shards import Shards
 from emer.data.splits import split_files
 from emer.errors import EmerError
 from emer.files import write_json, write_text
@@ -35,7 +35,7 @@ def write_profile(root: Path, target: Path, described: str | None = None) -> Pat
     files = [path for paths in split_files(root).values() for path in paths]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("Describing requests", total=count_requests(files))
+        bar = progress.add_task("Describing requests", total=len(Shards.index(files)))
         content = profile_folder(root, described=described, advance=lambda n: progress.advance(bar, n))
     page = target / "profile.html"
     try:
