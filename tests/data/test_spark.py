@@ -130,6 +130,22 @@ def test_spark_makes_the_same_files(running: None, tmp_path: Path, kind: str, mo
     assert not list((tmp_path / "spark").glob(".*"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("unit", "zone"), [("ms", None), ("us", "UTC"), ("us", "Asia/Shanghai")])
+def test_timestamps_are_the_same_moments(running: None, tmp_path: Path, unit: Any, zone: str | None) -> None:
+    rows = table(20)
+    moments = rows["at"].str.to_datetime("%+", time_unit=unit, time_zone="UTC")
+    (tmp_path / "log").mkdir()
+    at = moments.dt.replace_time_zone(None) if zone is None else moments.dt.convert_time_zone(zone)
+    rows.with_columns(at).write_parquet(tmp_path / "log" / "a.parquet")
+    found = [
+        pl.concat(pl.read_parquet(path) for path in sorted(prepare(tmp_path / "log", engine).rglob("*.parquet")))
+        for engine in ("polars", "spark")
+    ]
+    assert found[0].equals(found[1])
+    assert found[0]["time_ms"].sort().to_list() == sorted(set(moments.dt.epoch("ms")))
+
+
 def message(folder: Path, engine: str, mapping: str = MAPPING) -> str:
     with pytest.raises(DataError) as caught:
         prepare(folder, engine, mapping)
@@ -149,10 +165,10 @@ def spoiled(rows: pl.DataFrame, column: str, value: Any, row: int = 25) -> pl.Da
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("p_click", 1.5, "p_click: 1.5 is not possible"),
-        ("user", None, "user: the cell is empty"),
-        ("at", "yesterday", "at: yesterday is not possible"),
-        ("topic", 5, "topic: 5 is not possible"),
+        ("p_click", 1.5, "1.5 is not possible; pxtr_pctr must"),
+        ("user", None, "the cell is empty; user_id must"),
+        ("at", "yesterday", "'yesterday' is not possible; time_ms must"),
+        ("topic", 5, "5 is not possible; item_topic must"),
     ],
 )
 def test_spark_names_the_same_row_of_parquet(running: None, tmp_path: Path, column: str, value: Any, said: str) -> None:
@@ -161,7 +177,8 @@ def test_spark_names_the_same_row_of_parquet(running: None, tmp_path: Path, colu
     table(20).write_parquet(folder / "a.parquet")
     spoiled(table(20, seed=1), column, value).write_parquet(folder / "b.parquet")
     texts = [message(folder, engine) for engine in ("polars", "spark")]
-    assert texts[0] == texts[1] == f"{folder / 'b.parquet'}, row 25, column {said}"
+    assert texts[0] == texts[1]
+    assert texts[0].startswith(f"{folder / 'b.parquet'}, row 25, column {column}: {said}")
 
 
 @pytest.mark.slow
@@ -170,11 +187,9 @@ def test_spark_names_the_request_of_a_fault_in_csv(running: None, tmp_path: Path
     folder.mkdir()
     rows = spoiled(table(20).with_columns(session=pl.lit("s7")), "user", "u1")
     rows.write_csv(folder / "a.csv")
-    assert message(folder, "polars") == (
-        f"{folder / 'a.csv'}, line 27, column user: the cell is 'u1', not a value of type Int64"
-    )
-    expected = f"{folder / 'a.csv'}, session s7, column user: 'u1' is not a value of type Int64"
-    assert message(folder, "spark") == expected
+    said = "'u1' is not a value of type Int64; user_id must be a whole number"
+    assert f"{folder / 'a.csv'}, line 27, column user: the cell is 'u1', not a value" in message(folder, "polars")
+    assert message(folder, "spark").startswith(f"{folder / 'a.csv'}, session s7, column user: {said}")
     with (folder / "a.csv").open("ab") as file:
         file.write(b"1,2\n")
     assert "a.csv: the line 1,2 has more or fewer cells than the header" in message(folder, "spark")
@@ -186,7 +201,7 @@ def test_spark_refuses_csv_in_another_encoding(running: None, tmp_path: Path) ->
     rows = table(200).with_columns(session=pl.lit("a"), city=pl.lit("b"))  # the fault is far from the header
     text = spoiled(rows, "session", "café", row=rows.height - 1).write_csv()
     (tmp_path / "log" / "a.csv").write_bytes(text.encode("latin-1"))
-    assert "a.csv, session caf\ufffd, column session: the cell is not UTF-8 text" in message(tmp_path / "log", "spark")
+    assert "a.csv, session caf\ufffd, column session: this is not UTF-8" in message(tmp_path / "log", "spark")
 
 
 @pytest.mark.slow
@@ -198,13 +213,20 @@ def test_both_engines_say_the_same_of_requests_and_columns(running: None, tmp_pa
     )
     lacking = rows.drop("video")
     for name, wrong, reason in [
-        ("users", pl.concat([rows, twice]), "its rows have different user_id"),
-        ("items", pl.concat([rows, rows[:1]]), "item_id"),
+        ("users", pl.concat([rows, twice]), "one request has one user_id"),
+        ("items", pl.concat([rows, rows[:1]]), "is twice in the request"),
         ("lacking", lacking, "lacks the column video"),
     ]:
         folder = write(tmp_path / name / "log", wrong, kind)
         texts = [message(folder, engine) for engine in ("polars", "spark")]
-        assert texts[0] == texts[1]
+        if name == "lacking":
+            assert texts[0] == texts[1]
+        else:  # the lines or rows of two, before the reason; of CSV, Spark knows the request's id in the file only
+            places, said = zip(*(text.split(": request_id ") for text in texts), strict=True)
+            assert said[0] == said[1]
+            each = [f"{folder}/day {day} [%20].{kind}, " for day in (0, 2)]
+            assert [sum(place.count(one) for one in each) for place in places] == [2, 2]
+            assert kind == "parquet" or places[1].count(f", session {rows['session'][0]}") == 2
         assert reason in texts[0]
 
 
@@ -213,9 +235,8 @@ def test_spark_refuses_what_it_would_read_otherwise(running: None, tmp_path: Pat
     rows = table(20)
     folder = tmp_path / "log"
     folder.mkdir()
-    stamped = rows.with_columns(pl.col("at").str.to_datetime(time_unit="ms", time_zone="UTC"))
-    stamped.write_parquet(folder / "a.parquet")
-    assert "column at: the type is timestamp[ms, tz=UTC]; on Spark it must be" in message(folder, "spark")
+    rows.with_columns(pl.lit(b"x").alias("age")).write_parquet(folder / "a.parquet")
+    assert "column age: the type is large_binary; on Spark it must be" in message(folder, "spark")
     (folder / "a.parquet").unlink()
     rows.write_ipc(folder / "a.feather", compat_level=pl.CompatLevel.oldest())
     assert "a.feather: Spark reads CSV and Parquet" in message(folder, "spark")
@@ -227,10 +248,8 @@ def test_executors_that_write_elsewhere_are_found_out(tmp_path: Path) -> None:
     with pytest.raises(EmerError, match=r"wrote part-00000\.parquet to a \S+/train that is not the driver's"):
         _check_written(counts, tmp_path)
     (tmp_path / "train").mkdir()
-    for name in ("part-00000.parquet", ".part-00000.parquet.12ab.tmp"):
-        (tmp_path / "train" / name).touch()
+    (tmp_path / "train" / "part-00000.parquet").touch()
     _check_written(counts, tmp_path)
-    assert [path.name for path in (tmp_path / "train").iterdir()] == ["part-00000.parquet"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from emer.data.stable_hash import hash_bucket
 from emer.errors import EmerError
-from emer.pxtr.category_hash import hash_bucket
 from emer.pxtr.features import Encoded
 from emer.pxtr.mmoe import MMoE
 from emer.pxtr.model_choice import Kind, build_model

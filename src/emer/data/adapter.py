@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from emer.data.log import LogTables
+from emer.errors import DataError
 
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -53,6 +54,7 @@ class Part:
         checks: column -> Boolean expression that must hold in every row.
         null: text that stands for an empty cell, besides nothing at all.
         keep: Boolean expression; rows where it is not true are checked, then left out.
+        advice: column -> what its values must be, for messages.
     """
 
     path: Path
@@ -61,6 +63,11 @@ class Part:
     checks: Mapping[str, pl.Expr] = field(default_factory=dict)
     null: str | None = None
     keep: pl.Expr | None = None
+    advice: Mapping[str, str] = field(default_factory=dict)
+
+    def advised(self, column: str, fault: str) -> DataError:
+        """The error that says what is wrong with a column, and what to do where that is known."""
+        return DataError(f"{fault}; {self.advice[column]}" if column in self.advice else fault)
 
 
 class Adapter(Protocol):

@@ -66,7 +66,7 @@ class Buckets:
         return pl.concat(pieces) if pieces else pl.DataFrame()
 
     def _done(self, part: int) -> Path:
-        return self.folder / f"part-{part:04}" / "done"
+        return self.folder / f"part-{part:06}" / "done"
 
     def _write_run(self, path: Path, batch: pl.DataFrame, key: pl.Expr) -> None:
         keyed = batch.with_columns(key.alias("_bucket")).sort("_bucket", maintain_order=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from emer.errors import DataError
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 
 
 def build_once(root: Path, needed: Sequence[str], build: Callable[[Path], None]) -> Path:
@@ -54,17 +57,21 @@ def file_fingerprint(paths: Sequence[Path]) -> list[list[Any]]:
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
 
 
-def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path], None]) -> Path:
+def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path], None], space: int = 0) -> Path:
     """``root``, made by ``build`` unless all ``needed`` files are in it; what was interrupted goes on where it was.
+
+    Several processes may ask for one folder at once: one makes it and the others wait.
 
     Args:
         root: the folder. It appears whole or not at all.
         needed: files of a complete folder.
         build: given a folder for what lies between, which outlives an interruption, and the folder to fill. What it
             finds there from an earlier attempt is sound, as far as it was written atomically.
+        space: bytes that all of it takes, estimated.
 
     Raises:
-        DataError: of ``build``; everything is removed then, since other input makes another folder.
+        DataError: of ``build``; everything is removed then, since other input makes another folder. The disk is too
+            small or full, or cannot be written to; what was done so far is kept then.
     """
 
     def complete() -> bool:
@@ -72,20 +79,31 @@ def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path],
 
     work = root.with_name(f".{root.name}.unfinished")
     while not complete():
-        work.mkdir(parents=True, exist_ok=True)
+        with _disk(root.parent):
+            work.mkdir(parents=True, exist_ok=True)
         with _locked(work / "lock") as ours:
             if not ours or complete():
                 continue  # another process has just ended its work on it: look again
-            result = work / "result"
-            result.mkdir(exist_ok=True)
+            done = sum(p.stat().st_size for p in work.rglob("*") if p.is_file())
             try:
-                build(work / "between", result)
+                check_space(work, space - done)
             except DataError:
-                shutil.rmtree(work)
+                if not done:
+                    shutil.rmtree(work, ignore_errors=True)
                 raise
-            shutil.rmtree(root, ignore_errors=True)
-            result.rename(root)
-            shutil.rmtree(work)
+            result = work / "result"
+            with _disk(root.parent):
+                result.mkdir(exist_ok=True)
+                try:
+                    build(work / "between", result)
+                except DataError:
+                    shutil.rmtree(work, ignore_errors=True)
+                    raise
+                for half in result.rglob(".*.tmp"):  # of a process that was killed
+                    half.unlink()
+                shutil.rmtree(root, ignore_errors=True)
+                result.rename(root)
+    shutil.rmtree(work, ignore_errors=True)
     return root
 
 
@@ -100,6 +118,21 @@ def _locked(path: Path) -> Iterator[bool]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """Say what to do where a folder cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        advice = "; free some space and start again: what is done is kept" if error.errno == errno.ENOSPC else ""
+        raise DataError(
+            f"{folder} cannot be written to ({os.strerror(error.errno)}){advice}. Another folder can be chosen with "
+            "paths.cache_dir="
+        ) from error
 
 
 def check_space(folder: Path, needed: int) -> None:

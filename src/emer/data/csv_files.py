@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import csv
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -10,35 +11,44 @@ import polars as pl
 from emer.data.adapter import Part
 from emer.errors import DataError
 
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "|"}
+
 
 def check_header(path: Path, columns: Collection[str]) -> None:
-    """Refuse a file that is empty, not UTF-8 text, or lacks one of ``columns``.
+    """Refuse a file that is empty, not UTF-8 text, or lacks one of ``columns`` or has it twice.
 
     Raises:
         DataError: naming what is missing and what is there.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = [name.strip().strip('"') for name in file.readline().strip().split(",")]
-    except UnicodeDecodeError as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            line = file.readline()
+            header = next(csv.reader([line]), [])
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a UTF-8 text file; is it still compressed, or in another encoding?") from error
-    if header == [""]:
-        raise DataError(f"{path} is empty")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if "\0" in line:
+        raise DataError(f"{path} is not a UTF-8 text file; save it as UTF-8")
+    if not line.strip():
+        raise DataError(f"{path} is empty, or its first line is; the first line names the columns")
     missing = [c for c in columns if c not in header]
     if missing:
-        raise DataError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}")
+        other = next((name for mark, name in _SEPARATORS.items() if len(header) == 1 and mark in line), None)
+        hint = "" if other is None else f"; its cells are separated by {other}: write it with commas"
+        if {name.strip() for name in header}.issuperset(missing):
+            hint = "; its names have spaces around them: remove these"
+        raise DataError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}{hint}")
+    twice = [c for c in columns if header.count(c) > 1]
+    if twice:
+        raise DataError(f"{path} has the column {', '.join(twice)} twice; rename one of them")
 
 
 def locate(part: Part) -> DataError | None:
     """The first cell at fault: a second reading, as text, made only once something went wrong."""
-    text = pl.scan_csv(
-        part.path,
-        glob=False,
-        infer_schema=False,
-        truncate_ragged_lines=True,
-        null_values=part.null,
-        row_index_name="line",
-    ).select("line", *part.columns)
+    text = pl.scan_csv(part.path, glob=False, infer_schema=False, null_values=part.null, row_index_name="line").select(
+        "line", *part.columns
+    )
     faults = {
         name: pl.col(name).cast(kind, strict=False).is_null()
         & (pl.col(name).is_not_null() if name in part.optional else pl.lit(True))
@@ -47,10 +57,43 @@ def locate(part: Part) -> DataError | None:
     try:
         first = text.filter(pl.any_horizontal(faults.values())).head(1).collect(engine="streaming")
     except pl.exceptions.PolarsError:
-        return None
+        return _malformed(part.path)
     if first.is_empty():
-        return None
+        return _malformed(part.path)
     name = next(name for name, wrong in faults.items() if first.select(wrong).item())
     value = first[name][0]
     shown = "empty" if value is None else f"{value!r}, not a value of type {part.columns[name]}"
-    return DataError(f"{part.path}, line {first['line'][0] + 2}, column {name}: the cell is {shown}")
+    return part.advised(name, f"{part.path}, line {first['line'][0] + 2}, column {name}: the cell is {shown}")
+
+
+def _malformed(path: Path) -> DataError | None:
+    """The first line that is no UTF-8, has a quote where none may be, or more cells than the header."""
+    record: list[str] = []
+    number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal number
+        with path.open("rb") as file:
+            for line in file:
+                number += 1
+                record.append(line.decode())
+                yield record[-1]
+
+    rows = csv.reader(lines(), strict=True)
+    begin, width, fault = 1, None, None
+    try:
+        for row in rows:
+            width = width or len(row)
+            if len(row) > width:
+                fault = f"{len(row)} cells, and the header has {width}; a cell with a comma in it stands in quotes"
+            elif '"' in "".join(row) and '""' not in "".join(record):
+                fault = "a quote inside a cell; put the cell in quotes and write the quote twice"
+            if fault is not None:
+                return DataError(f"{path}, line {begin}: {fault}")
+            begin = number + 1
+            record.clear()
+    except UnicodeDecodeError:
+        return DataError(f"{path}, line {number}: this is not UTF-8; save the file as UTF-8")
+    except csv.Error as error:
+        return DataError(f"{path}, line {begin}: this is no CSV ({error}); is a quote not closed?")
+    return None

@@ -9,7 +9,24 @@ from emer.data.arrays import PER_REQUEST
 from emer.data.columns import request_columns
 from emer.data.table import RequestTable
 from emer.errors import DataError
+from emer.ranking import MAX_CANDIDATES
 from emer.requests import Schema
+
+
+class RequestError(DataError):
+    """Rows of one request that do not go together.
+
+    Attributes:
+        request_id: of the request.
+        column: of request Parquet.
+        values: that this column has in the rows at fault; one value where it is twice in the request.
+    """
+
+    def __init__(self, request_id: int, column: str, values: tuple[int, ...], reason: str) -> None:
+        super().__init__(f"request_id {request_id}, column {column}: {reason}")
+        self.request_id = request_id
+        self.column = column
+        self.values = values
 
 
 def group(rows: pl.DataFrame, schema: Schema, iput_floor: float = 1.0) -> RequestTable:
@@ -25,15 +42,15 @@ def group(rows: pl.DataFrame, schema: Schema, iput_floor: float = 1.0) -> Reques
         iput_floor: see :class:`emer.data.table.RequestTable`.
 
     Raises:
-        DataError: what is said of a request differs between its rows; an item is twice in a request; or another
-            breach of the contract. Names the request and the column.
+        RequestError: what is said of a request differs between its rows, an item is twice in it, or it has too many.
+        DataError: another breach of the contract. Names the request and the column.
     """
     rows = rows.sort("time_ms", "request_id", "item_id")
     request = rows["request_id"].to_numpy()
     time = rows["time_ms"].to_numpy()
     begins = np.flatnonzero(np.concatenate([[True], (request[1:] != request[:-1]) | (time[1:] != time[:-1])]))
     offsets = np.concatenate([begins, [rows.height]])
-    _check_constant(rows, schema, offsets)
+    _check(rows, schema, offsets)
     fields: dict[str, np.ndarray] = {}
     blocks: dict[str, list[np.ndarray]] = {}
     for column in request_columns(schema):
@@ -55,22 +72,43 @@ def group(rows: pl.DataFrame, schema: Schema, iput_floor: float = 1.0) -> Reques
     return RequestTable.build(schema=schema, offsets=offsets, iput_floor=iput_floor, **fields)
 
 
-def _check_constant(rows: pl.DataFrame, schema: Schema, offsets: np.ndarray) -> None:
-    """A request has one user, time and context; and its rows are all of one time, or they would be two requests."""
-    request = rows["request_id"].to_numpy()[offsets[:-1]]
-    values, count = np.unique(request, return_counts=True)
-    if (count > 1).any():
-        raise DataError(f"request_id {values[count > 1][0]}: its rows have different time_ms; one request has one")
+def _check(rows: pl.DataFrame, schema: Schema, offsets: np.ndarray) -> None:
+    """A request has one user, time and context, and an item once; rows of two times look like two requests here."""
+    request = rows["request_id"].to_numpy()
+    _check_times(request[offsets[:-1]], rows["time_ms"].to_numpy()[offsets[:-1]])
+    inside = np.ones(request.size, dtype=bool)
+    inside[offsets[:-1]] = False
     for column in request_columns(schema):
-        if column.field not in PER_REQUEST or column.name not in rows.columns:
-            continue
-        values = rows[column.name].to_numpy()
-        inside = np.ones(values.size, dtype=bool)
-        inside[offsets[:-1]] = False
-        places = np.flatnonzero(inside[1:] & (values[1:] != values[:-1])) + 1
-        if places.size:
-            row = int(places[0])
-            raise DataError(
-                f"request_id {rows['request_id'][row]}: its rows have different {column.name}, "
-                f"{values[row - 1]} and {values[row]}; one request has one"
-            )
+        if column.field in PER_REQUEST and column.name in rows.columns:
+            values = rows[column.name].to_numpy()
+            places = np.flatnonzero(inside[1:] & (values[1:] != values[:-1])) + 1
+            if places.size:
+                row = places[0]
+                raise _different(int(request[row]), column.name, int(values[row - 1]), int(values[row]))
+    item = rows["item_id"].to_numpy()
+    places = np.flatnonzero(inside[1:] & (item[1:] == item[:-1])) + 1
+    if places.size:
+        row = places[0]
+        reason = f"the item {item[row]} is twice in the request; leave one out"
+        raise RequestError(int(request[row]), "item_id", (int(item[row]),), reason)
+    lengths = np.diff(offsets)
+    long = np.flatnonzero(lengths > MAX_CANDIDATES)
+    if long.size:
+        first = offsets[long[0]]
+        reason = (
+            f"the request has {lengths[long[0]]:,} candidates, more than the {MAX_CANDIDATES:,} allowed; cut the list"
+        )
+        raise RequestError(int(request[first]), "item_id", (int(item[first]),), reason)
+
+
+def _check_times(request: np.ndarray, time: np.ndarray) -> None:
+    order = np.argsort(request, kind="stable")
+    again = np.flatnonzero(request[order[1:]] == request[order[:-1]])
+    if again.size:
+        first, second = order[again[0]], order[again[0] + 1]
+        raise _different(int(request[first]), "time_ms", int(time[first]), int(time[second]))
+
+
+def _different(request: int, column: str, *values: int) -> RequestError:
+    one, other = values
+    return RequestError(request, column, values, f"its rows say {one} and {other}; one request has one {column}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import polars as pl
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from emer.data.adapter import Part
-from emer.data.columns import Kind, request_columns
-from emer.data.stable_hash import hash_text
+from emer.data.columns import Column, request_columns
+from emer.data.long_columns import SECONDS, TIME_UNITS, LongColumn
+from emer.data.raw import is_text
 from emer.errors import DataError
 from emer.requests import Category, Feedback, Objective, Role, Satisfaction, Schema, Unit
 
@@ -22,86 +23,22 @@ IDS = ("request_id", "user_id", "item_id")
 OPTIONAL = ("exposed", "explored", "watch_time", "negative", "previous_score")
 CATEGORIES = ("user_categories", "context_categories", "item_categories")
 _SECTIONS = ("objectives", "feedback", *CATEGORIES, "item_numbers")
-_TIME_UNITS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "day": 86_400_000}
-_SECONDS = {"s": 1.0, "ms": 1e-3, "min": 60.0}
-_TRUE, _FALSE = ("1", "true", "t", "yes", "1.0"), ("0", "false", "f", "no", "0.0")
+_OPTIONS: dict[str, dict[str, type]] = {
+    **{key: {"text": bool} for key in IDS},
+    "time_ms": {"unit": str},
+    "watch_time": {"unit": str},
+    "objectives": {"unit": str, "role": str, "feedback": str, "noisy": bool},
+    "feedback": {"satisfaction": str},
+    **{key: {"size": int, "buckets": int} for key in CATEGORIES},
+}
+"""Key or section -> options beside ``column``, and their types."""
 
+_MOST = 2**31 - 2
+"""Ids of a category, and the unknown one, are numbered in 32 bits where they are embedded."""
 
-@dataclass(frozen=True, kw_only=True)
-class LongColumn:
-    """Where one column of request Parquet comes from.
+_IF_SHOWN = ("label", "watch_time", "negative", "explored")
 
-    Attributes:
-        name: in request Parquet (:func:`emer.data.columns.request_columns`).
-        column: in the long table.
-        kind: what its values are.
-        unit: of times (``ms``, ``s``, ``min``, ``h``, ``day``, or ``iso`` for text) and of durations.
-        text: ids that are no integers, which are hashed.
-        buckets: of a category whose values are hashed to 1 .. buckets; None where they are ids already.
-        size: of a category whose values are ids below it.
-        seconds: the values are a duration.
-        probability: the values lie in [0, 1].
-    """
-
-    name: str
-    column: str
-    kind: Kind
-    unit: str = "s"
-    text: bool = False
-    buckets: int | None = None
-    size: int | None = None
-    seconds: bool = False
-    probability: bool = False
-
-    @property
-    def is_time(self) -> bool:
-        return self.name == "time_ms"
-
-    @property
-    def hashed(self) -> bool:
-        return self.text or self.buckets is not None
-
-    def type(self, csv: bool) -> pl.DataType | type[pl.DataType]:
-        """How the column is read."""
-        if self.hashed or (self.is_time and self.unit == "iso"):
-            return pl.String
-        if self.kind is Kind.BOOLEAN:
-            return pl.String if csv else pl.Float32
-        return pl.Float32 if self.kind is Kind.FLOAT else pl.Int64
-
-    def check(self, csv: bool) -> pl.Expr | None:
-        """What must hold of every value read."""
-        value = pl.col(self.column)
-        if self.kind is Kind.BOOLEAN:
-            return value.str.to_lowercase().is_in([*_TRUE, *_FALSE]) if csv else value.is_in([0.0, 1.0])
-        if self.is_time and self.unit == "iso":
-            return _moment(self.column).is_not_null()
-        if self.size is not None:
-            return value.is_between(0, self.size - 1)
-        if self.kind is not Kind.FLOAT:
-            return None
-        if self.probability:
-            return value.is_between(0, 1)
-        finite = value.is_finite()
-        return finite & (value >= 0) if self.seconds or self.name == "negative" else finite
-
-    def values(self, batch: pl.DataFrame) -> pl.Series:
-        """The column as request Parquet has it, from checked values."""
-        raw = batch[self.column]
-        if self.buckets is not None:
-            return (hash_text(raw) % self.buckets + 1).fill_null(0).alias(self.name)
-        if self.text:
-            return hash_text(raw).alias(self.name)
-        if self.kind is Kind.BOOLEAN:
-            known = raw.str.to_lowercase().is_in(_TRUE) if raw.dtype == pl.String else raw == 1
-            return known.alias(self.name)
-        if self.is_time:
-            if self.unit == "iso":
-                return batch.select(_moment(self.column).dt.epoch("ms")).to_series().alias(self.name)
-            return (raw * _TIME_UNITS[self.unit]).alias(self.name)
-        if self.seconds:
-            return (raw * _SECONDS[self.unit]).cast(pl.Float32).alias(self.name)
-        return raw.alias(self.name)
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -119,11 +56,14 @@ class LongMapping:
             DataError: the file is missing or no YAML, or a key is missing, unknown or no good.
         """
         try:
-            content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+            content = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()), resolve=True)
         except FileNotFoundError as error:
             raise DataError(f"data.mapping: {path} does not exist") from error
-        except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"data.mapping: {path} is not YAML ({str(error).splitlines()[0]})") from error
+        except MarkedYAMLError as error:
+            line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+            raise DataError(f"data.mapping: {path}{line}: this is not YAML ({error.problem})") from error
+        except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+            raise DataError(f"data.mapping: {path} cannot be read as YAML ({str(error).splitlines()[0]})") from error
         return cls.parse(content, str(path))
 
     @classmethod
@@ -137,10 +77,14 @@ class LongMapping:
 
     def part(self, path: Path) -> Part:
         """How the long table at ``path`` is to be read."""
-        csv = path.suffix not in (".parquet", ".feather", ".arrow")
-        checks = {c.column: check for c in self.columns if (check := c.check(csv)) is not None}
-        nullable = [c.column for c in self.columns if c.buckets is not None]
-        return Part(path=path, columns={c.column: c.type(csv) for c in self.columns}, optional=nullable, checks=checks)
+        csv = is_text(path)
+        return Part(
+            path=path,
+            columns={c.column: c.type(csv) for c in self.columns},
+            optional=[c.column for c in self.columns if c.buckets is not None or c.shown is not None],
+            checks={c.column: check for c in self.columns if (check := c.check(csv)) is not None},
+            advice={c.column: c.advice for c in self.columns},
+        )
 
     def apply(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The rows of :func:`emer.data.raw.read_part` with the names and types of request Parquet."""
@@ -151,115 +95,117 @@ class _Parser:
     """Reads a mapping and says which key is wrong."""
 
     def __init__(self, content: Any, name: str) -> None:
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not content:
             raise DataError(f"{name} must be a YAML mapping with the keys {', '.join(IDS)}, time_ms and objectives")
-        self.content = content
+        self.content = {str(key): entry for key, entry in content.items()}
         self.name = name
         known = (*IDS, "time_ms", *OPTIONAL, *_SECTIONS)
-        for key in content:
+        for key in self.content:
             if key not in known:
                 raise DataError(f"{name}: unknown key {key}; known are {', '.join(known)}")
 
     def mapping(self) -> LongMapping:
-        objectives = self.section("objectives", needed=True)
-        feedback = self.section("feedback")
+        given: dict[str, tuple[str, Entry]] = {}
+        for key in (*IDS, "time_ms", *OPTIONAL):
+            if key in self.content:
+                given[key] = key, self.checked(key, self.content[key])
+            elif key not in OPTIONAL:
+                raise DataError(f"{self.name}: the key {key} is missing; name the column that holds it")
+        sections = {key: self.section(key) for key in _SECTIONS}
+        if not sections["objectives"]:
+            raise DataError(f"{self.name}: the key objectives is missing; name the columns of the pxtrs")
+        for key, prefix in zip(_SECTIONS, ("pxtr", "label", "user", "context", "item", "number"), strict=True):
+            given |= {f"{prefix}_{n}": (f"{key}.{n}", entry) for n, entry in sections[key].items()}
         schema = self.made(
             Schema,
-            tuple(self.objective(n, e) for n, e in objectives.items()),
-            tuple(self.made(Feedback, n, self.choice(f"feedback.{n}", e, "satisfaction", Satisfaction))
-                  for n, e in feedback.items()),
-            *(tuple(self.category(f"{key}.{n}", n, e) for n, e in self.section(key).items()) for key in CATEGORIES),
-            tuple(self.section("item_numbers")),
-        )  # fmt: skip
-        entries = {
-            **{key: self.entry(key, needed=True) for key in (*IDS, "time_ms")},
-            **{f"pxtr_{n}": e for n, e in objectives.items()},
-            **{key: self.entry(key) for key in OPTIONAL if key in self.content},
-            **{f"label_{n}": e for n, e in feedback.items()},
-            **{f"{key.removesuffix('_categories')}_{n}": e for key in CATEGORIES for n, e in self.section(key).items()},
-            **{f"number_{n}": e for n, e in self.section("item_numbers").items()},
-        }
-        columns = [self.column(c.name, c.kind, entries[c.name], schema) for c in request_columns(schema)
-                   if c.name in entries]  # fmt: skip
+            tuple(self.objective(n, e) for n, e in sections["objectives"].items()),
+            tuple(self.feedback(n, e) for n, e in sections["feedback"].items()),
+            *(tuple(self.category(f"{key}.{n}", n, e) for n, e in sections[key].items()) for key in CATEGORIES),
+            tuple(sections["item_numbers"]),
+        )
+        shown = given["exposed"][1]["column"] if "exposed" in given else None
+        columns = tuple(self.column(c, *given[c.name], schema, shown) for c in request_columns(schema)
+                        if c.name in given)  # fmt: skip
         taken: dict[str, str] = {}
         for column in columns:
+            key = given[column.name][0]
             if column.column in taken:
-                raise DataError(f"{self.name}: {taken[column.column]} and {column.name} both take {column.column}")
-            taken[column.column] = column.name
-        return LongMapping(schema, tuple(columns))
+                keys = f"{taken[column.column]} and {key}"
+                raise DataError(f"{self.name}: {keys} both take the column {column.column}; give one a copy of it")
+            taken[column.column] = key
+        return LongMapping(schema, columns)
 
-    def entry(self, key: str, needed: bool = False) -> dict[str, Any]:
-        if key not in self.content:
-            if needed:
-                raise DataError(f"{self.name}: the key {key} is missing; name the column that holds it")
+    def section(self, key: str) -> dict[str, Entry]:
+        content = self.content.get(key)
+        if content is None:
             return {}
-        return self.checked(key, self.content[key])
-
-    def section(self, key: str, needed: bool = False) -> dict[str, dict[str, Any]]:
-        content = self.content.get(key) or {}
-        if not isinstance(content, Mapping) or (needed and not content):
-            raise DataError(f"{self.name}: {key} must list names with their columns, such as {{pctr: click_score}}")
+        if not isinstance(content, Mapping):
+            raise DataError(f"{self.name}: {key} must map names to columns, such as {{pctr: click_score}}")
         return {str(n): self.checked(f"{key}.{n}", e) for n, e in content.items()}
 
-    def checked(self, key: str, entry: Any) -> dict[str, Any]:
-        known = ("column", "unit", "text", "role", "feedback", "noisy", "satisfaction", "size", "buckets")
+    def checked(self, key: str, entry: Any) -> Entry:
+        kinds = {"column": str, **_OPTIONS.get(key.split(".")[0], {})}
         found = {"column": entry} if isinstance(entry, str) else entry
-        if not isinstance(found, dict) or not isinstance(found.get("column"), str):
+        if not isinstance(found, dict) or not found.get("column"):
             raise DataError(f"{self.name}: {key} must be the name of a column, or {{column: name, ...}}")
-        for option in found:
-            if option not in known:
-                raise DataError(f"{self.name}: {key} has the unknown option {option}; known are {', '.join(known)}")
+        for option, value in found.items():
+            if option not in kinds:
+                raise DataError(f"{self.name}: {key} has the unknown option {option}; known are {', '.join(kinds)}")
+            if type(value) is not kinds[option]:
+                wanted = {str: "a text", bool: "true or false", int: "a whole number"}[kinds[option]]
+                raise DataError(f"{self.name}: {option} of {key} is {value!r}; it must be {wanted}")
         return found
 
-    def objective(self, name: str, entry: dict[str, Any]) -> Objective:
-        unit = Unit.SECONDS if entry.get("unit") in (*_SECONDS, "seconds") else Unit.PROBABILITY
-        role = self.choice(f"objectives.{name}", entry, "role", Role)
-        return self.made(Objective, name, unit, role, entry.get("feedback"), bool(entry.get("noisy", False)))
+    def objective(self, name: str, entry: Entry) -> Objective:
+        key = f"objectives.{name}"
+        unit = self.choice(key, entry, "unit", (Unit.PROBABILITY, *SECONDS))
+        role = Role(self.choice(key, entry, "role", tuple(Role)))
+        of = Unit.SECONDS if unit in SECONDS else Unit.PROBABILITY
+        return self.made(Objective, name, of, role, entry.get("feedback"), entry.get("noisy", False))
 
-    def category(self, key: str, name: str, entry: dict[str, Any]) -> Category:
+    def feedback(self, name: str, entry: Entry) -> Feedback:
+        choices = (Satisfaction.IGNORED, Satisfaction.POSITIVE)
+        return self.made(Feedback, name, Satisfaction(self.choice(f"feedback.{name}", entry, "satisfaction", choices)))
+
+    def category(self, key: str, name: str, entry: Entry) -> Category:
         given = [option for option in ("size", "buckets") if option in entry]
-        if len(given) != 1 or not isinstance(entry[given[0]], int) or entry[given[0]] < 1:
+        if len(given) != 1 or not 1 <= entry[given[0]] <= _MOST:
             raise DataError(
                 f"{self.name}: {key} needs either size (its values are ids below it, 0 = unknown) or buckets "
-                "(its values are hashed to 1 .. buckets), a positive integer"
+                f"(its values are hashed to 1 .. buckets), from 1 to {_MOST}"
             )
         return Category(name, entry[given[0]] + (given[0] == "buckets"))
 
-    def column(self, name: str, kind: Kind, entry: dict[str, Any], schema: Schema) -> LongColumn:
-        unit = entry.get("unit", "ms" if name == "time_ms" else "s")
-        watch = schema.watch_index
-        seconds = name == "watch_time" or (watch is not None and name == f"pxtr_{schema.objective_names[watch]}")
-        units = (
-            (*_TIME_UNITS, "iso") if name == "time_ms" else (*_SECONDS, "seconds") if seconds else ("s", "probability")
-        )
-        if unit not in units:
-            raise DataError(f"{self.name}: the unit of {name} is {unit!r}; known are {', '.join(units)}")
+    def column(self, c: Column, key: str, entry: Entry, schema: Schema, shown: str | None) -> LongColumn:
+        unit = entry.get("unit", "s")
+        if c.name == "time_ms":
+            unit = self.choice(key, entry, "unit", (*TIME_UNITS, "iso"))
+        elif c.name == "watch_time":
+            unit = self.choice(key, entry, "unit", tuple(SECONDS))
+        pxtr = c.field == "pxtr"
+        seconds = c.name == "watch_time" or (pxtr and c.index == schema.watch_index)
         return LongColumn(
-            name=name,
+            name=c.name,
             column=entry["column"],
-            kind=kind,
-            unit="s" if unit in ("seconds", "probability") else unit,
-            text=bool(entry.get("text", False)),
+            kind=c.kind,
+            unit=unit,
+            text=entry.get("text", False),
             buckets=entry.get("buckets"),
             size=entry.get("size"),
             seconds=seconds,
-            probability=name.startswith("pxtr_") and not seconds,
+            probability=pxtr and not seconds,
+            shown=shown if c.field in _IF_SHOWN else None,
         )
 
-    def choice(self, key: str, entry: dict[str, Any], option: str, kind: Any) -> Any:
-        values = [str(v) for v in kind]
-        value = entry.get(option, values[-1] if kind is Satisfaction else values[0])
-        if value not in values:
-            raise DataError(f"{self.name}: {option} of {key} is {value!r}; known are {', '.join(values)}")
-        return kind(value)
+    def choice(self, key: str, entry: Entry, option: str, known: Sequence[str]) -> str:
+        """The value of an option; the first one known where it is not given."""
+        value = entry.get(option, known[0])
+        if value not in known:
+            raise DataError(f"{self.name}: {option} of {key} is {value!r}; known are {', '.join(known)}")
+        return value
 
     def made(self, kind: Any, *values: Any) -> Any:
         try:
             return kind(*values)
         except DataError as error:
             raise DataError(f"{self.name}: {error}") from error
-
-
-def _moment(column: str) -> pl.Expr:
-    """ISO text, with or without a time zone; without one it is UTC."""
-    return pl.col(column).str.to_datetime(time_unit="ms", time_zone="UTC", strict=False)

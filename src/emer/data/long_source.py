@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import numpy as np
 import polars as pl
 
 from emer.data.buckets import Buckets, buckets_for
-from emer.data.cache import check_space, config_hash, file_fingerprint, resume_once
-from emer.data.grouping import group
+from emer.data.cache import config_hash, file_fingerprint, resume_once
+from emer.data.grouping import RequestError, group
 from emer.data.long_mapping import LongMapping
 from emer.data.metadata import SPLITS
 from emer.data.parquet import write_requests
-from emer.data.raw import estimated_rows, read_part
+from emer.data.raw import CSV_HEADER_LINES, estimated_rows, is_text, read_part
 from emer.data.stable_hash import bucket_of
-from emer.data.time_cuts import TimeHistogram
+from emer.data.time_cuts import TimeHistogram, check_fractions
 from emer.errors import DataError
 from emer.files import write_json
 from emer.progress import counting
@@ -51,27 +52,28 @@ class LongSource:
         """The folder ``long-<hash>`` below ``cache_dir``; the hash covers the mapping, settings and files.
 
         Raises:
-            DataError: the files or the mapping are missing or faulty, or the disk is too small.
+            DataError: the files, the mapping or the settings are missing or faulty, or the disk is too small.
         """
         if self.mapping is None:
             raise DataError("data.mapping is not set; give the YAML file that says which columns mean what")
-        mapping = LongMapping.read(self.mapping)
+        check_fractions(self.fractions)
+        if self.engine not in ("polars", "spark"):
+            raise DataError(f"data.source.engine is {self.engine!r}; known are polars, spark")
+        mapping = LongMapping.read(str(self.mapping))
         files = long_files(self.root)
-        key = [_VERSION, mapping.schema.to_dict(), [asdict(c) for c in mapping.columns], list(self.fractions)]
-        root = Path(cache_dir) / f"long-{config_hash([*key, file_fingerprint(files)])}"
+        # Not the same for both engines: what one has begun is nothing that the other could go on with.
+        key = [_VERSION, self.engine, mapping.schema.to_dict(), [asdict(c) for c in mapping.columns]]
+        root = Path(cache_dir) / f"long-{config_hash([*key, list(self.fractions), file_fingerprint(files)])}"
 
         def build(between: Path, result: Path) -> None:
-            check_space(result, needed_space(files))
             if self.engine == "spark":
                 from emer.data.spark import build_requests
-            elif self.engine == "polars":
-                build_requests = build_here
             else:
-                raise DataError(f"data.source.engine is {self.engine!r}; known are polars, spark")
+                build_requests = build_here
             counts = build_requests(mapping, files, self.fractions, between, result)
             write_json(result / "source.json", self._about(files, counts))
 
-        return resume_once(root, ("source.json",), build)
+        return resume_once(root, ("source.json",), build, needed_space(files))
 
     def describe(self) -> str:
         """One line for people."""
@@ -89,20 +91,27 @@ def long_files(root: str | None) -> list[Path]:
     """
     if not root:
         raise DataError("data.root is not set; give the table, or the folder of its files")
-    path = Path(root).expanduser()
+    path = Path(str(root)).expanduser()
     if path.is_file():
+        if path.suffix.lower() not in _KINDS:
+            raise DataError(f"data.root: {path} does not end in {', '.join(_KINDS)}; rename it after what it is")
         return [path]
     if not path.is_dir():
         raise DataError(f"data.root: {path} does not exist")
-    files = sorted(p for p in path.iterdir() if p.suffix in _KINDS and not p.name.startswith((".", "_")))
+    there = sorted(p for p in path.iterdir() if not p.name.startswith((".", "_")))
+    files = [p for p in there if p.suffix.lower() in _KINDS and not p.is_dir()]
     if not files:
-        raise DataError(f"data.root: {path} holds no {', '.join(_KINDS)} file")
+        below = next((f"; its folder {p.name} is not looked into" for p in there if p.is_dir()), "")
+        raise DataError(f"data.root: {path} holds no {', '.join(_KINDS)} file{below}")
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"data.root: {file} is no file; is it a link that leads nowhere?")
     return files
 
 
 def needed_space(files: Sequence[Path]) -> int:
     """Bytes that preparing ``files`` needs, roughly."""
-    return int(sum(_SPACE * path.stat().st_size / (5 if path.suffix == ".csv" else 1) for path in files))
+    return int(sum(_SPACE * path.stat().st_size / (5 if is_text(path) else 1) for path in files))
 
 
 def build_here(
@@ -113,21 +122,31 @@ def build_here(
     Returns:
         Requests and candidates of each split.
     """
-    rows = sum(map(estimated_rows, files))
-    buckets = Buckets(between / f"of-{buckets_for(rows)}", buckets_for(rows))
-    with counting("Reading", rows) as advance:
+    rows = [estimated_rows(path) for path in files]
+    count = buckets_for(sum(rows))
+    buckets = Buckets(between / f"of-{count}", count)
+    with counting("Reading", sum(rows)) as advance:
         for number, path in enumerate(files):
-            if not buckets.has(number):
-                batches = _mapped(mapping, path, buckets.folder / f"times-{number:04}.parquet", advance)
-                buckets.write(number, batches, bucket_of("request_id", buckets.count))
+            if buckets.has(number):
+                advance(rows[number])
+            else:
+                batches = _mapped(mapping, path, buckets.folder / f"times-{number:06}.parquet", advance)
+                buckets.write(number, batches, bucket_of("request_id", count))
     times = TimeHistogram()
     for path in sorted(buckets.folder.glob("times-*.parquet")):
         times.join(TimeHistogram.load(path))
-    cuts = times.cuts(fractions)
+    cuts = histogram_cuts(times, files, fractions)
     counts: list[dict[str, Any]] = []
-    with counting("Grouping", buckets.count) as advance:
-        for number in range(buckets.count):
-            counts.append(write_bucket(buckets.read(number), mapping, cuts, result, f"part-{number:05}"))
+    with counting("Grouping", count) as advance:
+        for number in range(count):
+            done = buckets.folder / f"grouped-{number:06}.json"
+            if not done.is_file():
+                try:
+                    found = write_bucket(buckets.read(number), mapping, cuts, result, f"part-{number:06}")
+                except RequestError as fault:
+                    raise _located(fault, mapping, files) from fault
+                write_json(done, found)
+            counts.append(json.loads(done.read_text()))
             advance(1)
     return total(counts)
 
@@ -176,3 +195,43 @@ def _mapped(mapping: LongMapping, path: Path, times: Path, advance: Any) -> Iter
         advance(batch.height)
         yield rows
     histogram.save(times)
+
+
+def _located(fault: RequestError, mapping: LongMapping, files: Sequence[Path]) -> DataError:
+    """The fault with its rows' places: a second reading, made only once something went wrong."""
+
+    def rows() -> Iterator[tuple[int, str]]:
+        for path in files:
+            for batch in read_part(mapping.part(path)):
+                for value, line in faulty(fault, mapping.apply(batch).with_columns(batch["line"])):
+                    yield value, f"{path}, " + (f"line {line + CSV_HEADER_LINES}" if is_text(path) else f"row {line}")
+
+    return placed(fault, rows())
+
+
+def faulty(fault: RequestError, rows: pl.DataFrame) -> Iterator[tuple[int, int]]:
+    """Of the rows at fault: the value, and what ``line`` holds."""
+    wrong = rows.filter(pl.col("request_id") == fault.request_id, pl.col(fault.column).is_in(fault.values))
+    return wrong.select(fault.column, "line").iter_rows()
+
+
+def placed(fault: RequestError, rows: Iterable[tuple[int, str]]) -> DataError:
+    """The fault with two places in words; ``rows`` are values and places."""
+    places: dict[int, str] = {}
+    for value, place in rows:
+        # Two values: the first row of each. One that is twice there: its first two rows.
+        places.setdefault(value if len(fault.values) > 1 else len(places), place)
+        if len(places) == 2:
+            break
+    return DataError(f"{' and '.join(places.values())}: {fault}")
+
+
+def histogram_cuts(times: TimeHistogram, files: Sequence[Path], fractions: Sequence[float]) -> tuple[int, int]:
+    """Where validation and test begin.
+
+    Raises:
+        DataError: the files hold no rows, or too few different times.
+    """
+    if times.bins.is_empty():
+        raise DataError(f"{', '.join(str(path) for path in files[:3])}: no rows below the names of the columns")
+    return times.cuts(fractions)

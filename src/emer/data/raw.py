@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emer.data.adapter import Adapter, Part
+from emer.data.casts import cast
 from emer.data.csv_files import check_header, locate
 from emer.data.log import InteractionLog
 from emer.errors import DataError
@@ -41,7 +42,7 @@ def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     """
     if not part.path.is_file():
         raise DataError(f"{part.path} does not exist")
-    read = _READERS.get(part.path.suffix, _csv)
+    read = _READERS.get(part.path.suffix.lower(), _csv)
     start = 0
     for batch in read(part, rows):
         named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
@@ -62,15 +63,20 @@ def read_table(part: Part) -> pl.DataFrame:
     return pl.concat(batches).drop("line")
 
 
+def is_text(path: Path) -> bool:
+    """Is the file read as CSV? All are whose names do not end like those of another kind."""
+    return path.suffix.lower() not in _READERS
+
+
 def estimated_rows(path: Path) -> int:
     """About how many rows a file has, without reading it."""
     size = path.stat().st_size
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         try:
             return pq.read_metadata(path).num_rows
         except (pa.ArrowException, OSError):
             return 0  # read_part says what is wrong with it
-    if path.suffix in _READERS:
+    if not is_text(path):
         return size // _FEATHER_ROW_BYTES
     with path.open("rb") as file:
         sample = file.read(_SAMPLE_BYTES)
@@ -197,6 +203,9 @@ def _check_names(part: Part, names: list[str]) -> None:
     missing = [c for c in part.columns if c not in names]
     if missing:
         raise DataError(f"{part.path} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+    twice = [c for c in part.columns if names.count(c) > 1]
+    if twice:
+        raise DataError(f"{part.path} has the column {', '.join(twice)} twice; rename one of them")
 
 
 _READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
@@ -224,14 +233,12 @@ def typed(part: Part, batch: pl.DataFrame, place: Place) -> pl.DataFrame:
     columns = []
     for name, kind in part.columns.items():
         values = batch[name]
-        cast = values.cast(kind, strict=False)
-        wrong = cast.is_null() & values.is_not_null()
-        if values.dtype.is_float() and cast.dtype.is_integer():
-            wrong |= values != cast
+        found, wrong = cast(values, kind)
         if wrong.any():
             row = int(wrong.arg_true()[0])
-            raise DataError(f"{place(row)}, column {name}: {values[row]!r} is not a value of type {kind}")
-        columns.append(cast)
+            shown = values.dtype if values.dtype.is_nested() else repr(values[row])
+            raise part.advised(name, f"{place(row)}, column {name}: {shown} is not a value of type {kind}")
+        columns.append(found)
     return pl.DataFrame(columns)
 
 
@@ -244,12 +251,13 @@ def check_cells(part: Part, batch: pl.DataFrame, place: Place) -> None:
     for name in part.columns:
         if name not in part.optional and batch[name].null_count():
             row = int(batch[name].is_null().arg_true()[0])
-            raise DataError(f"{place(row)}, column {name}: the cell is empty")
+            raise part.advised(name, f"{place(row)}, column {name}: the cell is empty")
     for name, holds in part.checks.items():
         wrong = batch.select((~holds).arg_true()).to_series()
         if len(wrong):
             row = int(wrong[0])
-            raise DataError(f"{place(row)}, column {name}: {batch[name][row]} is not possible")
+            shown = repr(batch[name][row]) if batch[name].dtype == pl.String else batch[name][row]
+            raise part.advised(name, f"{place(row)}, column {name}: {shown} is not possible")
 
 
 def first_line(error: Exception) -> str:

@@ -24,9 +24,10 @@ from emer.data.adapter import Part
 from emer.data.buckets import buckets_for
 from emer.data.columns import Kind
 from emer.data.csv_files import check_header
+from emer.data.grouping import RequestError
 from emer.data.long_mapping import LongMapping
-from emer.data.long_source import total, write_bucket
-from emer.data.raw import check_cells, estimated_rows, parquet_schema, typed
+from emer.data.long_source import faulty, histogram_cuts, placed, total, write_bucket
+from emer.data.raw import Place, check_cells, estimated_rows, is_text, parquet_schema, typed
 from emer.data.spark_session import session
 from emer.data.stable_hash import bucket_of
 from emer.data.time_cuts import TimeHistogram
@@ -41,6 +42,8 @@ _SQL = {Kind.INTEGER: "bigint", Kind.FLOAT: "float", Kind.BOOLEAN: "boolean"}
 _HISTOGRAM = "width bigint, bin bigint, rows bigint"
 
 Batches = Iterator[pa.RecordBatch]
+Checked = Iterator[tuple[pl.DataFrame, Place]]
+Then = Callable[[Checked], Batches]
 
 
 def build_requests(
@@ -60,15 +63,18 @@ def build_requests(
     shutil.rmtree(result)  # what an interrupted attempt has left
     result.mkdir()
     with session() as spark:
-        cuts = _times(spark, mapping, kinds).cuts(fractions)
+        cuts = histogram_cuts(_times(spark, mapping, kinds), files, fractions)
         rows = _rows(spark, mapping, kinds, count)
         folder = result.absolute()
 
         def write(group: pa.Table) -> pa.Table:  # no partial: Spark looks at the types of its arguments
             return _write_group(mapping, cuts, folder, group)
 
-        done = rows.groupBy(_BUCKET).applyInArrow(write, "name string, counts string").toArrow().to_pylist()
-    counts = {row["name"]: json.loads(row["counts"]) for row in done}
+        done = rows.groupBy(_BUCKET).applyInArrow(write, "name string, counts string, fault string").toArrow()
+        for row in done.sort_by("name").to_pylist():
+            if row["fault"]:
+                raise _located(spark, mapping, kinds, RequestError(*json.loads(row["fault"])))
+    counts = {row["name"]: json.loads(row["counts"]) for row in done.to_pylist()}
     _check_written(counts, result)
     return total(list(counts.values()))
 
@@ -96,16 +102,16 @@ def _kinds(mapping: LongMapping, files: Sequence[Path]) -> list[_Kind]:
         part = mapping.part(path)
         if path.name.startswith(("_", ".")):
             raise DataError(f"{path}: Spark passes over files whose names begin with {path.name[0]}; rename it")
-        if path.suffix in (".feather", ".arrow"):
-            raise DataError(f"{path}: Spark reads CSV and Parquet; write it so, or take data.source.engine=polars")
-        if path.suffix == ".parquet":
-            schema = parquet_schema(part)
-            for name in part.columns:
-                _check_type(path, schema.field(name))
-            key = (False, *((field.name, str(field.type)) for field in schema if field.name in part.columns))
-        else:
+        if is_text(path):
             check_header(path, part.columns)
             key = (True, *pl.scan_csv(path, glob=False, infer_schema=False).collect_schema().names())
+        elif path.suffix.lower() == ".parquet":
+            schema = parquet_schema(part)
+            for name in part.columns:
+                _check_type(path, schema.field(name), part.columns[name] == pl.String)
+            key = (False, *((field.name, str(field.type)) for field in schema if field.name in part.columns))
+        else:
+            raise DataError(f"{path}: Spark reads CSV and Parquet; write it so, or take data.source.engine=polars")
         found.setdefault(key, []).append(path)
     return [
         _Kind(tuple(paths), csv, tuple(names if csv else (name for name, _ in names)))
@@ -113,12 +119,13 @@ def _kinds(mapping: LongMapping, files: Sequence[Path]) -> list[_Kind]:
     ]
 
 
-def _check_type(path: Path, field: pa.Field) -> None:
-    """Refuse types that Spark gives other values than Polars does, such as times in another unit."""
+def _check_type(path: Path, field: pa.Field, text: bool) -> None:
+    """Refuse types that Spark cannot read, or gives other values than Polars does."""
     is_ = pa.types
     kind = field.type.value_type if is_.is_dictionary(field.type) else field.type
-    numbers = is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind) or is_.is_boolean(kind)
-    if not numbers and not is_.is_string(kind) and not is_.is_large_string(kind):
+    known = (is_.is_integer, is_.is_floating, is_.is_decimal, is_.is_boolean, is_.is_string, is_.is_large_string)
+    moment = is_.is_date32(kind) or (is_.is_timestamp(kind) and kind.unit in ("ms", "us"))
+    if not any(is_known(kind) for is_known in known) and not (text and moment):
         reason = "on Spark it must be a number, a flag or text; write it so, or take data.source.engine=polars"
         raise DataError(f"{path}, column {field.name}: the type is {field.type}; {reason}")
 
@@ -164,9 +171,14 @@ def _united(tables: Iterator[DataFrame]) -> DataFrame:
     return first
 
 
-def _mapped(
-    spark: SparkSession, mapping: LongMapping, kind: _Kind, then: Callable[[Iterator[pl.DataFrame]], Batches], out: str
-) -> DataFrame:
+def _located(spark: SparkSession, mapping: LongMapping, kinds: Sequence[_Kind], fault: RequestError) -> DataError:
+    """The fault with the places of two of its rows: a third reading, made only once something went wrong."""
+    find = partial(_faulty, fault.request_id, fault.column, fault.values)
+    found = _united(_mapped(spark, mapping, kind, find, "value bigint, place string") for kind in kinds).toArrow()
+    return placed(fault, sorted((row["value"], row["place"]) for row in found.to_pylist()))
+
+
+def _mapped(spark: SparkSession, mapping: LongMapping, kind: _Kind, then: Then, out: str) -> DataFrame:
     wanted = list(mapping.part(kind.files[0]).columns)
     return _read(spark, kind, wanted).mapInArrow(partial(_apply, mapping, kind, then), out)
 
@@ -174,41 +186,50 @@ def _mapped(
 # What follows runs in the executors.
 
 
-def _apply(
-    mapping: LongMapping, kind: _Kind, then: Callable[[Iterator[pl.DataFrame]], Batches], batches: Batches
-) -> Batches:
+def _apply(mapping: LongMapping, kind: _Kind, then: Then, batches: Batches) -> Batches:
     part = mapping.part(kind.files[0])
-    return then(mapping.apply(_checked(part, kind, mapping, batch)) for batch in batches)
-
-
-def _checked(part: Part, kind: _Kind, mapping: LongMapping, batch: pa.RecordBatch) -> pl.DataFrame:
-    """As :func:`emer.data.raw.read_part` does, but for the line of a fault in CSV."""
-    raw = pl.DataFrame(batch)
     request = next(column.column for column in mapping.columns if column.name == "request_id")
 
-    def place(row: int) -> str:
-        name = unquote(raw[_FILE][row])
-        path = next(path for path in kind.files if path.name == name)
-        return f"{path}, {request} {raw[request][row]}" if kind.csv else f"{path}, row {raw[_ROW][row]}"
+    def mapped() -> Checked:
+        for batch in batches:
+            raw = pl.DataFrame(batch)
+            place = partial(_place, kind, raw, request)
+            yield mapping.apply(_checked(part, kind.csv, raw, place)), place
 
-    if kind.csv:
-        for name, type_ in part.columns.items():
-            broken = raw[name].str.contains("\ufffd", literal=True) if type_ == pl.String else pl.Series([False])
-            if broken.any():
-                raise DataError(f"{place(int(broken.arg_true()[0]))}, column {name}: the cell is not UTF-8 text")
+    return then(mapped())
+
+
+def _place(kind: _Kind, raw: pl.DataFrame, request: str, row: int) -> str:
+    path = next(path for path in kind.files if path.name == unquote(raw[_FILE][row]))
+    return f"{path}, {request} {raw[request][row]}" if kind.csv else f"{path}, row {raw[_ROW][row]}"
+
+
+def _checked(part: Part, csv: bool, raw: pl.DataFrame, place: Place) -> pl.DataFrame:
+    """As :func:`emer.data.raw.read_part` does."""
+    for name, type_ in part.columns.items():
+        broken = raw[name].str.contains("\ufffd", literal=True) if csv and type_ == pl.String else pl.Series([False])
+        if broken.any():
+            raise DataError(f"{place(int(broken.arg_true()[0]))}, column {name}: this is not UTF-8; save the file so")
     cells = typed(part, raw, place)
     check_cells(part, cells, place)
     return cells
 
 
-def _bucketed(buckets: int, batches: Iterator[pl.DataFrame]) -> Batches:
-    for rows in batches:
+def _faulty(request_id: int, column: str, values: Sequence[int], batches: Checked) -> Batches:
+    fault = RequestError(request_id, column, tuple(values), "")
+    for rows, place in batches:
+        for value, row in faulty(fault, rows.with_row_index("line")):
+            yield pa.RecordBatch.from_pylist([{"value": value, "place": place(row)}])
+
+
+def _bucketed(buckets: int, batches: Checked) -> Batches:
+    for rows, _ in batches:
         yield from _arrow(rows.with_columns(bucket_of("request_id", buckets).alias(_BUCKET)))
 
 
-def _counted(batches: Iterator[pl.DataFrame]) -> Batches:
+def _counted(batches: Checked) -> Batches:
     times = TimeHistogram()
-    for rows in batches:
+    for rows, _ in batches:
         times.add(rows["time_ms"])
     yield from _saved(times)
 
@@ -238,9 +259,13 @@ def _arrow(rows: pl.DataFrame) -> Batches:
 def _write_group(mapping: LongMapping, cuts: tuple[int, int], result: Path, group: pa.Table) -> pa.Table:
     """Write the requests of a bucket where :func:`emer.data.long_source.build_here` would."""
     rows = pl.DataFrame(group)
-    name = f"part-{rows[_BUCKET][0]:05}"
-    counts = write_bucket(rows.drop(_BUCKET), mapping, cuts, result, name)
-    return pa.table({"name": [name], "counts": [json.dumps(counts)]})
+    name = f"part-{rows[_BUCKET][0]:06}"
+    counts, fault = "", ""
+    try:
+        counts = json.dumps(write_bucket(rows.drop(_BUCKET), mapping, cuts, result, name))
+    except RequestError as error:
+        fault = json.dumps([error.request_id, error.column, error.values, str(error).partition(": ")[2]])
+    return pa.table({"name": [name], "counts": [counts], "fault": [fault]})
 
 
 def _check_written(counts: dict[str, dict[str, dict[str, int]]], result: Path) -> None:
@@ -252,5 +277,3 @@ def _check_written(counts: dict[str, dict[str, dict[str, int]]], result: Path) -
                     f"the executors of Spark wrote {name}.parquet to a {result / split} that is not the driver's; "
                     "give paths.cache_dir= on storage that all of them share"
                 )
-    for rest in result.glob("*/.*.tmp"):
-        rest.unlink()  # of a task that Spark ended

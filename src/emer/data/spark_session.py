@@ -51,6 +51,7 @@ def session() -> Iterator[SparkSession]:
         try:
             own = here.newSession()
             own.conf.set("spark.sql.caseSensitive", "true")
+            own.conf.set("spark.sql.session.timeZone", "UTC")
             yield own
         finally:
             if active is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,25 +31,23 @@ class TimeHistogram:
 
     def join(self, other: Self) -> None:
         """Add the rows of ``other``."""
-        wider = max(self.width, other.width)
-        for histogram in (self, other):
-            while histogram.width < wider:
-                histogram._widen()
-        self._merge(other.bins)
+        while self.width < other.width:
+            self._widen()
+        same = other.bins.select(pl.col("bin") // (self.width // other.width), "rows")
+        self._merge(same)
 
     def cuts(self, fractions: Sequence[float]) -> tuple[int, int]:
         """Times at which validation and test begin, such that the parts have nearly these shares of the rows.
 
         Raises:
-            DataError: the fractions are not three positive numbers that sum to 1, or there are fewer than three bins.
+            DataError: as :func:`check_fractions`, or there are fewer than three bins.
         """
-        if len(fractions) != 3 or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-            raise DataError(f"fractions are {list(fractions)}; give three positive numbers that sum to 1")
+        check_fractions(fractions)
         bins = self.bins.sort("bin")
         if bins.height < 3:
             raise DataError(
-                f"the log has {bins.height} distinct times; a split along time needs 3. Prepare train, validation and "
-                "test one by one, or give times that differ"
+                f"time_ms: the log has {bins.height} distinct times; a split along time into train, validation and "
+                "test needs 3 or more. Give more requests, or times that differ"
             )
         before = np.concatenate([[0], bins["rows"].to_numpy().astype(np.float64).cumsum()])
         wanted = np.array([fractions[0], fractions[0] + fractions[1]]) * before[-1]
@@ -79,12 +76,16 @@ class TimeHistogram:
         self.bins = self.bins.group_by(pl.col("bin") // 2).agg(pl.col("rows").sum())
 
 
-def explicit_cuts(times: Sequence[int]) -> tuple[int, int]:
-    """Two given times, in order.
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Refuse what is no division into train, validation and test.
 
     Raises:
-        DataError: they are not two increasing numbers.
+        DataError: they are not three positive numbers that sum to 1.
     """
-    if len(times) != 2 or any(later <= earlier for earlier, later in itertools.pairwise(times)):
-        raise DataError(f"the times at which validation and test begin are {list(times)}; give two, increasing")
-    return int(times[0]), int(times[1])
+    shares = list(fractions) if isinstance(fractions, Sequence) else []
+    if (
+        len(shares) != 3
+        or not all(isinstance(share, int | float) and share > 0 for share in shares)
+        or not math.isclose(sum(shares), 1, abs_tol=1e-6)
+    ):
+        raise DataError(f"data.source.fractions are {fractions}; give three positive numbers that sum to 1")

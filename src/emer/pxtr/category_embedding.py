@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class CategoryEmbedding(nn.Embedding):
     """Embeddings of C features in one table: a single look-up is much faster than dozens of small ones.
 
-    An id comes from a vocabulary or from :func:`emer.pxtr.category_hash.hash_bucket`; the table does not tell.
+    An id comes from a vocabulary or from :func:`emer.data.stable_hash.hash_bucket`; the table does not tell.
 
     Args:
         sizes: ids per feature, the unknown (0) included.

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from emer.data.log import InteractionLog, LogTables
+from emer.data.stable_hash import hash_bucket
 from emer.errors import DataError
-from emer.pxtr.category_hash import hash_bucket
 from emer.pxtr.history import History
 
 CLIP = 5.0
@@ -98,7 +98,7 @@ class Encoder:
             columns: what to encode.
             min_count: training rows that a category value needs, so that rare ids share the unknown's
                 embedding.
-            hashed: the categories without a vocabulary (:func:`emer.pxtr.category_hash.hash_bucket`).
+            hashed: the categories without a vocabulary (:func:`emer.data.stable_hash.hash_bucket`).
             hash_size: buckets of each of these.
 
         Raises:

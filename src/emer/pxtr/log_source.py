@@ -12,7 +12,7 @@ from rich.console import Console
 
 from emer.data.adapter import Adapter
 from emer.data.assemble import RequestSettings
-from emer.data.cache import check_space, config_hash, file_fingerprint, resume_once
+from emer.data.cache import config_hash, file_fingerprint, resume_once
 from emer.data.log_store import store_log
 from emer.pxtr.build import NEEDED, PxtrSettings, build_requests
 from emer.pxtr.calibration import calibration_tables
@@ -86,7 +86,6 @@ class LogSource:
         key = [_VERSION, asdict(pxtr), asdict(self.requests), reading, file_fingerprint(files)]
 
         def build(between: Path, result: Path) -> None:
-            check_space(result, int(_SPACE * self.user_share * sum(path.stat().st_size for path in files)))
             store = store_log(self.adapter, between, user_share=self.user_share, per_bucket=self.rows_per_bucket)
             about: dict[str, Any] = {**asdict(self.adapter.about), "pxtrs": PXTRS, "reading": reading}
             about["counts"] = store.counts
@@ -97,7 +96,8 @@ class LogSource:
         needed = (*NEEDED, "reference.json") if self.reference else NEEDED
         root = Path(cache_dir) / f"{self.name}-{config_hash(key)}"
         there = all((root / name).is_file() for name in needed)
-        resume_once(root, needed, build)
+        space = int(_SPACE * self.user_share * sum(path.stat().st_size for path in files))
+        resume_once(root, needed, build, space)
         if not there:
             _show_quality(root)
         return root

@@ -1,4 +1,4 @@
-"""Buckets of categories: fixed for ever, uniform, and as rarely shared as chance has it."""
+"""Hashes: fixed for ever, uniform, and as rarely shared as chance has it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from emer.data.stable_hash import bucket_of, hash_bucket, hash_text, share_of
 from emer.errors import DataError, EmerError
-from emer.pxtr.category_hash import hash_bucket, hash_bucket_expr
 
 SPREADS: dict[str, Callable[[int], pl.Series]] = {
     "consecutive": lambda n: pl.Series(range(n)),
@@ -23,14 +23,14 @@ SPREADS: dict[str, Callable[[int], pl.Series]] = {
 }
 
 
+def word_by_hand(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
 def bucket_by_hand(value: int | str, size: int, salt: str) -> int:
     """One value in plain integers: splitmix64's finaliser (Steele et al. 2014), and the top 32 bits scaled to size."""
-
-    def word(text: str) -> int:
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-    key = word(value) if isinstance(value, str) else value
-    x = ((word(salt) ^ (key % 2**64)) + 0x9E3779B97F4A7C15) % 2**64
+    key = word_by_hand(value) if isinstance(value, str) else value
+    x = ((word_by_hand(salt) ^ (key % 2**64)) + 0x9E3779B97F4A7C15) % 2**64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
     x ^= x >> 31
@@ -73,14 +73,6 @@ def test_nothing_known_is_bucket_0(values: pl.Series) -> None:
     assert found.to_list() == [0] * len(values) and found.dtype == pl.Int32
 
 
-@pytest.mark.parametrize("values", [[1, 2, None, 7], ["a", None, "b", "a"]])
-def test_a_lazy_query_hashes_alike(values: list[int] | list[str]) -> None:
-    frame = pl.DataFrame({"x": values})
-    lazy = frame.lazy().select(hash_bucket_expr(pl.col("x"), 30, "x"))
-    assert lazy.collect_schema() == {"x": pl.Int32}
-    assert lazy.collect(engine="streaming")["x"].equals(hash_bucket(frame["x"], 30, "x"))
-
-
 @pytest.mark.parametrize("spread", SPREADS)
 def test_buckets_are_uniform(spread: str) -> None:
     found = hash_bucket(SPREADS[spread](100_000), 1000, "item_id").to_numpy()
@@ -117,3 +109,31 @@ def test_a_hash_needs_buckets(size: int) -> None:
 def test_a_hash_takes_whole_numbers_or_texts() -> None:
     with pytest.raises(DataError, match="column 'age' is Float64"):
         hash_bucket(pl.Series("age", [1.5]), 5, "x")
+
+
+@given(st.lists(st.text() | st.none()))
+def test_an_id_of_a_text_is_63_bits_of_its_hash(texts: list[str | None]) -> None:
+    found = hash_text(pl.Series("x", texts, dtype=pl.String))
+    assert found.to_list() == [None if text is None else word_by_hand(text) // 2 for text in texts]
+    assert found.dtype == pl.Int64 and found.name == "x"
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.integers(1, 10_000))
+def test_the_bucket_of_a_row_is_the_high_bits_of_a_product(ids: list[int], buckets: int) -> None:
+    found = pl.DataFrame({"x": ids}, schema={"x": pl.Int64}).select(bucket_of("x", buckets)).to_series()
+    assert found.to_list() == [(i * 0x9E3779B97F4A7C15 % 2**64 >> 33) % buckets for i in ids]
+    assert found.dtype == pl.Int32
+
+
+@pytest.mark.parametrize("spread", ["consecutive", "strided", "negative"])
+def test_rows_fall_into_buckets_evenly(spread: str) -> None:
+    found = SPREADS[spread](100_000).to_frame("x").select(bucket_of("x", 64)).to_series().to_numpy()
+    assert np.bincount(found, minlength=64) == pytest.approx(100_000 / 64, rel=0.15)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 1.0])
+def test_a_share_is_about_that_many_and_grows(share: float) -> None:
+    frame = pl.DataFrame({"x": range(100_000)})
+    chosen = frame.select(share_of("x", share), more=share_of("x", share * 1.2))
+    assert chosen["x"].mean() == pytest.approx(share, rel=0.05)
+    assert chosen.filter("x")["more"].all()
