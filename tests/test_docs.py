@@ -210,7 +210,7 @@ def defaults(hydra: None) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def known(defaults: dict[str, Any]) -> set[str]:
     methods = [[f"method={path.stem}"] for path in sorted((config_dir() / "method").glob("*.yaml"))]
-    others = (["data=kuairand", "data.root=x"], ["data=parquet", "data.root=x"], *methods)
+    others = (["data=kuairand", "data.root=x"], ["data=parquet", "data.root=x"], ["data=long"], *methods)
     return set(defaults).union(*(keys_of(*overrides) for overrides in others), keys_of("logger=many"))
 
 

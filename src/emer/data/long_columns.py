@@ -12,6 +12,7 @@ from emer.data.stable_hash import hash_bucket, hash_text
 TIME_UNITS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "day": 86_400_000}
 SECONDS = {"s": 1.0, "seconds": 1.0, "ms": 1e-3, "min": 60.0}
 _TRUE, _FALSE = ("1", "true", "t", "yes", "1.0"), ("0", "false", "f", "no", "0.0")
+_MOMENT = pl.Datetime("ms", "UTC")
 _ISO = (
     r"^(?<date>\d{4}-\d{2}-\d{2})"
     r"(?:[T ](?<minute>\d{2}:\d{2})(?<second>:\d{2}(?:\.\d{1,9})?)?(?<zone>Z|[+-]\d{2}:?\d{2})?)?$"
@@ -80,8 +81,10 @@ class LongColumn:
         if self.kind is Kind.BOOLEAN:
             return value.str.to_lowercase().is_in([*_TRUE, *_FALSE]) if csv else value.is_in([0.0, 1.0])
         if self.is_time:
-            limit = (2**63 - 1) // TIME_UNITS.get(self.unit, 1)
-            return _moment(self.column).is_not_null() if self.unit == "iso" else value.is_between(-limit, limit)
+            if self.unit == "iso":
+                return value.map_batches(_moment, return_dtype=_MOMENT).is_not_null()
+            limit = (2**63 - 1) // TIME_UNITS[self.unit]
+            return value.is_between(-limit, limit)
         if self.size is not None:
             return value.is_between(0, self.size - 1)
         if self.kind is not Kind.FLOAT:
@@ -123,7 +126,7 @@ class LongColumn:
     def values(self, batch: pl.DataFrame) -> pl.Series:
         """The column as request Parquet has it, from checked values."""
         raw = batch[self.column]
-        if self.hashed:
+        if self.hashed and raw.str.contains(".0", literal=True).any():
             # The same number is written 1 here and, in a column with gaps, 1.0 there.
             raw = raw.str.replace(r"^(-?\d+)\.0+$", "${1}")
         if self.buckets is not None:
@@ -136,7 +139,7 @@ class LongColumn:
             return batch.select(_true(pl.col(self.column), csv).fill_null(False)).to_series().alias(self.name)
         if self.is_time:
             if self.unit == "iso":
-                return batch.select(_moment(self.column).dt.epoch("ms")).to_series().alias(self.name)
+                return _moment(raw).dt.epoch("ms").alias(self.name)
             return (raw * TIME_UNITS[self.unit]).alias(self.name)
         if self.seconds:
             raw = (raw * SECONDS[self.unit]).cast(pl.Float32)
@@ -147,15 +150,16 @@ def _true(value: pl.Expr, csv: bool) -> pl.Expr:
     return value.str.to_lowercase().is_in(_TRUE) if csv else value == 1
 
 
-def _moment(column: str) -> pl.Expr:
-    """ISO 8601 text, with or without a time of day and a zone; without one it is UTC."""
-    parts = pl.col(column).str.extract_groups(_ISO).struct
-
-    def part(name: str, missing: str) -> pl.Expr:
-        return parts.field(name).fill_null(pl.lit(missing))
-
+def _moment(values: pl.Series) -> pl.Series:
+    """Datetimes of ISO 8601 texts, with or without a time of day and a zone; without one it is UTC. Null for others."""
+    distinct = values.drop_nulls().unique()  # every candidate of a request says the same
+    parts = distinct.to_frame("text").select(pl.col("text").str.extract_groups(_ISO)).unnest("text")
     text = pl.concat_str(
-        parts.field("date"), pl.lit("T"), part("minute", "00:00"), part("second", ":00"),
-        part("zone", "+0000").replace("Z", "+0000"),
-    )  # fmt: skip
-    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="ms", strict=False)
+        pl.col("date"),
+        pl.lit("T"),
+        pl.col("minute").fill_null("00:00"),
+        pl.col("second").fill_null(":00"),
+        pl.col("zone").fill_null("+0000").replace("Z", "+0000"),
+    )
+    moments = parts.select(text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="ms", strict=False)).to_series()
+    return values.replace_strict(distinct, moments, default=None, return_dtype=_MOMENT)
