@@ -1,4 +1,4 @@
-"""Measures losses, metrics, reading and the simulated world beside other ways to them, and writes RESULTS.md.
+"""Measures losses, metrics, files and the simulated world beside other ways to them, and writes RESULTS.md.
 
 python benchmarks/run.py                       # everything, some ten minutes, into benchmarks/
 python benchmarks/run.py --only gauc --only step   # two sections, into outputs/benchmarks/
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import accuracy, batch, gauc, memory, pairwise, reading, scaling, soft_rank, step, world
+from benchmarks import accuracy, batch, gauc, memory, pairwise, prepare, reading, scaling, soft_rank, step, world
 from benchmarks.report import GOAL_HEADER, Section, Table, markdown
 from benchmarks.timing import Setting
 from emer.files import write_json, write_text
@@ -43,8 +43,12 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "step": step.run,
     "world": world.run,
     "reading": reading.run,
+    "prepare": prepare.run,
 }
-PACKAGES = ("torch", "numpy", "numba", "pyarrow", "scipy", "scikit-learn", "torchmetrics", "torchsort", "sardine-rec")
+PACKAGES = (
+    *("torch", "numpy", "numba", "pyarrow", "polars", "pandas"),
+    *("scipy", "scikit-learn", "torchmetrics", "torchsort", "sardine-rec"),
+)
 FIGURE = "cost.svg"
 
 HOW_TO_READ = """\

@@ -9,11 +9,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, batch, memory, pairwise, peers, rank_peers, reading, run, step, timing, world
+from benchmarks import (
+    accuracy,
+    batch,
+    long_rows,
+    memory,
+    pairwise,
+    peers,
+    prepare,
+    rank_peers,
+    reading,
+    run,
+    step,
+    timing,
+    world,
+)
 from benchmarks.report import Goal, Table, markdown
 from emer.data.parquet import write_requests
 from emer.losses.auc_pairs import auc_pair_loss
@@ -217,6 +233,35 @@ def test_the_timed_stream_gives_every_request(tmp_path: Path) -> None:
     assert sorted(rows) == list(range(70))
 
 
+def test_pandas_makes_the_same_requests(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="the extra `spark` is not installed")
+    long_rows.write_rows(tmp_path / "rows", 5_000)
+    for way, make in long_rows.WAYS.items():
+        (tmp_path / way).mkdir()
+        assert make(tmp_path / "rows", tmp_path / way) > 0
+    (ours,) = (tmp_path / "ours" / "cache").iterdir()
+    for split, requests in (("train", 70), ("validation", 10), ("test", 20)):
+        mine = pl.read_parquet(ours / split / "*.parquet").sort("request_id")
+        theirs = pl.read_parquet(tmp_path / "pandas" / split / "*.parquet").sort("request_id")
+        assert theirs.height == requests
+        for name in ("request_id", *long_rows.PER_REQUEST):
+            assert mine[name].equals(theirs[name])
+        order = [np.argsort(items) for items in theirs["item_id"].to_list()]
+        for name, column in {"p0": "pxtr_p0", "pvtr": "pxtr_pvtr", "like": "label_like", "item_id": "item_id"}.items():
+            sorted_ = [np.asarray(x)[o].tolist() for x, o in zip(theirs[name].to_list(), order, strict=True)]
+            assert mine[column].to_list() == sorted_
+
+
+def test_rows_of_a_request_lie_apart(tmp_path: Path) -> None:
+    long_rows.write_rows(tmp_path / "rows", 5_000)
+    rows = pl.read_parquet(tmp_path / "rows" / "*.parquet")
+    assert rows.group_by("request_id").len()["len"].to_list() == [long_rows.CANDIDATES] * 100
+    assert rows.group_by("request_id", "item_id").len().height == 5_000
+    place = pl.col("row")
+    spread = rows.with_row_index("row").group_by("request_id").agg((place.max() - place.min()).alias("spread"))
+    assert spread["spread"].min() > 4_000  # type: ignore[operator]
+
+
 def test_markdown() -> None:
     text = markdown(Table("Times", ("", "a"), [("x", "1 ms")]))
     assert text == "**Times**\n\n|  | a |\n| --- | --- |\n| x | 1 ms |\n"
@@ -264,6 +309,9 @@ def test_a_quick_run_writes_the_whole_report(tmp_path: Path) -> None:
     assert {"**ours: numpy**, 16 candidates", "**ours: numba**, 16 candidates"} <= set(first["Simulated world"])
 
     assert {reading.PASS, reading.STREAM, reading.WORKER, reading.ARROW} <= set(first["Reading request Parquet"])
+    table = rows["Preparing a long table"]
+    assert {row[0] for row in table} >= {"5,000", "20,000", "4.00x", "1,000", "2,000"}
+    assert sum(row[1] == prepare.OURS for row in table) == 2
 
     raw = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     shape = str(pairwise.QUICK_SHAPES[0])

@@ -117,7 +117,11 @@ def _locked(path: Path) -> Iterator[bool]:
         return
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        try:
+            ours = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        except FileNotFoundError:
+            ours = False
+        yield ours
 
 
 @contextmanager

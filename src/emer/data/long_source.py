@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,7 @@ def build_here(
     times = TimeHistogram()
     for path in sorted(buckets.folder.glob("times-*.parquet")):
         times.join(TimeHistogram.load(path))
-    if times.bins.is_empty():
-        raise DataError(f"{', '.join(str(path) for path in files[:3])}: no rows below the names of the columns")
-    cuts = times.cuts(fractions)
+    cuts = histogram_cuts(times, files, fractions)
     counts: list[dict[str, Any]] = []
     with counting("Grouping", count) as advance:
         for number in range(count):
@@ -201,15 +199,39 @@ def _mapped(mapping: LongMapping, path: Path, times: Path, advance: Any) -> Iter
 
 def _located(fault: RequestError, mapping: LongMapping, files: Sequence[Path]) -> DataError:
     """The fault with its rows' places: a second reading, made only once something went wrong."""
-    places: dict[Any, str] = {}
-    for path in files:
-        for batch in read_part(mapping.part(path)):
-            rows = mapping.apply(batch).select("request_id", fault.column, batch["line"])
-            wrong = rows.filter(pl.col("request_id") == fault.request_id, pl.col(fault.column).is_in(fault.values))
-            for value, line in wrong.select(fault.column, "line").iter_rows():
-                place = f"line {line + CSV_HEADER_LINES}" if is_text(path) else f"row {line}"
-                # Two values: the first row of each. One that is twice there: its first two rows.
-                places.setdefault(value if len(fault.values) > 1 else len(places), f"{path}, {place}")
-                if len(places) == 2:
-                    return DataError(f"{' and '.join(places.values())}: {fault}")
-    return DataError(f"{', '.join(places.values())}: {fault}")
+
+    def rows() -> Iterator[tuple[int, str]]:
+        for path in files:
+            for batch in read_part(mapping.part(path)):
+                for value, line in faulty(fault, mapping.apply(batch).with_columns(batch["line"])):
+                    yield value, f"{path}, " + (f"line {line + CSV_HEADER_LINES}" if is_text(path) else f"row {line}")
+
+    return placed(fault, rows())
+
+
+def faulty(fault: RequestError, rows: pl.DataFrame) -> Iterator[tuple[int, int]]:
+    """Of the rows at fault: the value, and what ``line`` holds."""
+    wrong = rows.filter(pl.col("request_id") == fault.request_id, pl.col(fault.column).is_in(fault.values))
+    return wrong.select(fault.column, "line").iter_rows()
+
+
+def placed(fault: RequestError, rows: Iterable[tuple[int, str]]) -> DataError:
+    """The fault with two places in words; ``rows`` are values and places."""
+    places: dict[int, str] = {}
+    for value, place in rows:
+        # Two values: the first row of each. One that is twice there: its first two rows.
+        places.setdefault(value if len(fault.values) > 1 else len(places), place)
+        if len(places) == 2:
+            break
+    return DataError(f"{' and '.join(places.values())}: {fault}")
+
+
+def histogram_cuts(times: TimeHistogram, files: Sequence[Path], fractions: Sequence[float]) -> tuple[int, int]:
+    """Where validation and test begin.
+
+    Raises:
+        DataError: the files hold no rows, or too few different times.
+    """
+    if times.bins.is_empty():
+        raise DataError(f"{', '.join(str(path) for path in files[:3])}: no rows below the names of the columns")
+    return times.cuts(fractions)

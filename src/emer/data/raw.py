@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,8 @@ from emer.errors import DataError
 
 ROWS = 500_000
 """Rows of a batch."""
+
+Place = Callable[[int], str]
 
 _SAMPLE_BYTES = 1 << 20
 _FEATHER_ROW_BYTES = 40
@@ -43,7 +46,7 @@ def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     start = 0
     for batch in read(part, rows):
         named = batch.with_columns(pl.int_range(start, start + batch.height, dtype=pl.Int64).alias("line"))
-        _check(part, named, CSV_HEADER_LINES if read is _csv else 0)
+        check_cells(part, named, partial(_line if read is _csv else _row, part.path, start))
         start += batch.height
         yield named if part.keep is None else named.filter(part.keep)
 
@@ -157,7 +160,7 @@ def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
             for number in range(file.num_record_batches):
                 batch = pl.DataFrame(file.get_batch(number).select(list(part.columns)))
                 for cut in batch.iter_slices(rows):
-                    yield _typed(part, cut, start)
+                    yield typed(part, cut, partial(_row, part.path, start))
                     start += cut.height
     except (pa.ArrowException, OSError) as error:
         reason = "is not a Feather (Arrow IPC) file, or one that was cut short"
@@ -165,17 +168,35 @@ def _feather(part: Part, rows: int) -> Iterator[pl.DataFrame]:
 
 
 def _parquet(part: Part, rows: int) -> Iterator[pl.DataFrame]:
+    parquet_schema(part)
+    scan = pl.scan_parquet(part.path, glob=False).select(*part.columns)
+    start = 0
     try:
-        scan = pl.scan_parquet(part.path, glob=False)
-        _check_names(part, scan.collect_schema().names())
-        start = 0
-        for batch in scan.select(*part.columns).collect_batches(chunk_size=rows, maintain_order=True):
+        for batch in scan.collect_batches(chunk_size=rows, maintain_order=True):
             if batch.height:
-                yield _typed(part, batch, start)
+                yield typed(part, batch, partial(_row, part.path, start))
                 start += batch.height
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = "is not a Parquet file, or one that was cut short"
-        raise DataError(f"{part.path} {reason}; write it again ({first_line(error)})") from error
+        raise _no_parquet(part, error) from error
+
+
+def parquet_schema(part: Part) -> pa.Schema:
+    """All columns of a Parquet file.
+
+    Raises:
+        DataError: it is no Parquet file, or lacks a column of ``part``.
+    """
+    try:
+        schema = pq.read_schema(part.path)
+    except (pa.ArrowException, OSError) as error:
+        raise _no_parquet(part, error) from error
+    _check_names(part, schema.names)
+    return schema
+
+
+def _no_parquet(part: Part, error: Exception) -> DataError:
+    reason = "is not a Parquet file, or one that was cut short"
+    return DataError(f"{part.path} {reason}; write it again ({first_line(error)})")
 
 
 def _check_names(part: Part, names: list[str]) -> None:
@@ -190,32 +211,53 @@ def _check_names(part: Part, names: list[str]) -> None:
 _READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
 
 
-def _typed(part: Part, batch: pl.DataFrame, start: int) -> pl.DataFrame:
+def _line(path: Path, start: int, row: int) -> str:
+    return f"{path}, line {start + row + CSV_HEADER_LINES}"
+
+
+def _row(path: Path, start: int, row: int) -> str:
+    return f"{path}, row {start + row}"
+
+
+def typed(part: Part, batch: pl.DataFrame, place: Place) -> pl.DataFrame:
+    """The columns of ``part`` in its types, out of others that hold the same values.
+
+    Args:
+        part: names and types.
+        batch: some of its rows.
+        place: says in words where a row of ``batch`` stands.
+
+    Raises:
+        DataError: a value cannot be read as its type; names place, column and value.
+    """
     columns = []
     for name, kind in part.columns.items():
         values = batch[name]
         found, wrong = cast(values, kind)
         if wrong.any():
-            row = wrong.arg_true()[0]
-            place = f"{part.path}, row {start + row}, column {name}"
+            row = int(wrong.arg_true()[0])
             shown = values.dtype if values.dtype.is_nested() else repr(values[row])
-            raise part.advised(name, f"{place}: {shown} is not a value of type {kind}")
+            raise part.advised(name, f"{place(row)}, column {name}: {shown} is not a value of type {kind}")
         columns.append(found)
     return pl.DataFrame(columns)
 
 
-def _check(part: Part, batch: pl.DataFrame, first: int) -> None:
-    place = "line" if first else "row"
+def check_cells(part: Part, batch: pl.DataFrame, place: Place) -> None:
+    """Refuse rows with empty cells, or that fail a check of ``part``; arguments as of :func:`typed`.
+
+    Raises:
+        DataError: names place, column and value.
+    """
     for name in part.columns:
         if name not in part.optional and batch[name].null_count():
-            line = batch.filter(pl.col(name).is_null())["line"][0]
-            raise part.advised(name, f"{part.path}, {place} {line + first}, column {name}: the cell is empty")
+            row = int(batch[name].is_null().arg_true()[0])
+            raise part.advised(name, f"{place(row)}, column {name}: the cell is empty")
     for name, holds in part.checks.items():
-        wrong = batch.filter(~holds)
-        if not wrong.is_empty():
-            line, value = wrong["line"][0], wrong[name][0]
-            shown = repr(value) if isinstance(value, str) else value
-            raise part.advised(name, f"{part.path}, {place} {line + first}, column {name}: {shown} is not possible")
+        wrong = batch.select((~holds).arg_true()).to_series()
+        if len(wrong):
+            row = int(wrong[0])
+            shown = repr(batch[name][row]) if batch[name].dtype == pl.String else batch[name][row]
+            raise part.advised(name, f"{place(row)}, column {name}: {shown} is not possible")
 
 
 def first_line(error: Exception) -> str:
