@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emer.data.log import InteractionLog
+from emer.data.stable_hash import hash_bucket
 from emer.errors import DataError
-from emer.pxtr.category_hash import hash_bucket
 from emer.pxtr.features import CLIP, Columns, Encoder, Moments, feature_columns, past_features
 from emer.pxtr.history import History
 

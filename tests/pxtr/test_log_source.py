@@ -189,7 +189,7 @@ def test_equal_input_gives_equal_requests(prepared: Path, files: Path, tmp_path:
 def test_other_settings_or_files_get_another_folder(
     prepared: Path, files: Path, tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emer.pxtr.log_source.resume_once", lambda root, needed, build: root)
+    monkeypatch.setattr("emer.pxtr.log_source.resume_once", lambda root, needed, build, space: root)
     monkeypatch.setattr("emer.pxtr.log_source._show_quality", lambda root: None)
     other = source(files)
     changes: dict[str, Any] = {
