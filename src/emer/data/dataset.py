@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.requests import RequestBatch
+
+Item = TypeVar("Item")
 
 
 class RequestDataset(Dataset[RequestBatch]):
@@ -32,7 +34,33 @@ class RequestDataset(Dataset[RequestBatch]):
         return self.table.batch(rows)
 
 
-class RequestBatchSampler(Sampler[list[int]]):
+class EpochSampler(Sampler[Item]):
+    """A sampler that knows its epoch, and can begin in the middle of one."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self._skip: tuple[int, int] | None = None
+
+    @property
+    def sampler(self) -> Self:
+        """Itself: Lightning looks for ``batch_sampler.sampler.set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration belongs to."""
+        self.epoch = epoch
+
+    def skip(self, epoch: int, batches: int) -> None:
+        """Leave out the first ``batches`` of ``epoch``, which a resumed run has had already."""
+        self._skip = (epoch, batches)
+
+    @property
+    def skipped(self) -> int:
+        """Batches left out of the current epoch."""
+        return self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
+
+
+class RequestBatchSampler(EpochSampler[list[int]]):
     """Rows of each batch of one process in one epoch.
 
     For training (``evaluation=False``), a global batch of ``batch_size`` requests is shared evenly: process r
@@ -79,6 +107,7 @@ class RequestBatchSampler(Sampler[list[int]]):
             )
         if not evaluation and time_ms.size < world_size:
             raise EmerError(f"{time_ms.size} requests are too few to train on with {world_size} processes")
+        super().__init__()
         self._time_order = np.argsort(time_ms, kind="stable")
         self.batch_size = batch_size
         self.evaluation = evaluation
@@ -86,26 +115,6 @@ class RequestBatchSampler(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
-        self._skip: tuple[int, int] | None = None
-
-    @property
-    def sampler(self) -> Self:
-        """Itself: Lightning looks for ``batch_sampler.sampler.set_epoch``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration belongs to."""
-        self.epoch = epoch
-
-    def skip(self, epoch: int, batches: int) -> None:
-        """Leave out the first ``batches`` of ``epoch``, which a resumed run has had already."""
-        self._skip = (epoch, batches)
-
-    @property
-    def skipped(self) -> int:
-        """Batches left out of the current epoch."""
-        return self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
 
     def __len__(self) -> int:
         """Batches of this process in a whole epoch, skipped ones included."""

@@ -71,7 +71,7 @@ class LongSource:
             else:
                 build_requests = build_here
             counts = build_requests(mapping, files, self.fractions, between, result)
-            write_json(result / "source.json", self._about(files, counts))
+            write_json(result / "source.json", self._about(mapping, files, counts))
 
         return resume_once(root, ("source.json",), build, needed_space(files))
 
@@ -79,8 +79,10 @@ class LongSource:
         """One line for people."""
         return f"long table {self.root}, mapped by {self.mapping}"
 
-    def _about(self, files: Sequence[Path], counts: dict[str, Any]) -> dict[str, Any]:
-        return {"name": "long table", "files": [file.name for file in files], "splits": counts}
+    def _about(self, mapping: LongMapping, files: Sequence[Path], counts: dict[str, Any]) -> dict[str, Any]:
+        columns = {c.name: {k: v for k, v in asdict(c).items() if k != "name"} for c in mapping.columns}
+        settings = {"columns": columns, "fractions": list(self.fractions), "engine": self.engine}
+        return {"name": "long table", "files": [file.name for file in files], "splits": counts, "settings": settings}
 
 
 def long_files(root: str | None) -> list[Path]:
@@ -206,7 +208,7 @@ def _located(fault: RequestError, mapping: LongMapping, files: Sequence[Path]) -
                 for value, line in faulty(fault, mapping.apply(batch).with_columns(batch["line"])):
                     yield value, f"{path}, " + (f"line {line + CSV_HEADER_LINES}" if is_text(path) else f"row {line}")
 
-    return placed(fault, rows())
+    return placed(fault, mapping, rows())
 
 
 def faulty(fault: RequestError, rows: pl.DataFrame) -> Iterator[tuple[int, int]]:
@@ -215,15 +217,16 @@ def faulty(fault: RequestError, rows: pl.DataFrame) -> Iterator[tuple[int, int]]
     return wrong.select(fault.column, "line").iter_rows()
 
 
-def placed(fault: RequestError, rows: Iterable[tuple[int, str]]) -> DataError:
+def placed(fault: RequestError, mapping: LongMapping, rows: Iterable[tuple[int, str]]) -> DataError:
     """The fault with two places in words; ``rows`` are values and places."""
+    column = next(c.column for c in mapping.columns if c.name == fault.column)
     places: dict[int, str] = {}
     for value, place in rows:
         # Two values: the first row of each. One that is twice there: its first two rows.
         places.setdefault(value if len(fault.values) > 1 else len(places), place)
         if len(places) == 2:
             break
-    return DataError(f"{' and '.join(places.values())}: {fault}")
+    return DataError(f"{' and '.join(places.values())}, column {column}: {fault}")
 
 
 def histogram_cuts(times: TimeHistogram, files: Sequence[Path], fractions: Sequence[float]) -> tuple[int, int]:

@@ -175,7 +175,7 @@ def _located(spark: SparkSession, mapping: LongMapping, kinds: Sequence[_Kind], 
     """The fault with the places of two of its rows: a third reading, made only once something went wrong."""
     find = partial(_faulty, fault.request_id, fault.column, fault.values)
     found = _united(_mapped(spark, mapping, kind, find, "value bigint, place string") for kind in kinds).toArrow()
-    return placed(fault, sorted((row["value"], row["place"]) for row in found.to_pylist()))
+    return placed(fault, mapping, sorted((row["value"], row["place"]) for row in found.to_pylist()))
 
 
 def _mapped(spark: SparkSession, mapping: LongMapping, kind: _Kind, then: Then, out: str) -> DataFrame:

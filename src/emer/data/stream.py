@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from emer.data.arrays import DTYPES
+from emer.data.dataset import EpochSampler
 from emer.data.plan import StreamPlan, Window
 from emer.data.shards import BlockReader, Shards
 from emer.data.table import RequestTable
@@ -45,31 +46,12 @@ class WindowDataset(Dataset[_Columns]):
         return {n: torch.from_numpy(np.require(a, requirements="W")) for n, a in columns.items() if a is not None}
 
 
-class WindowSampler(Sampler[list[Window]]):
+class WindowSampler(EpochSampler[list[Window]]):
     """The windows of one process in one epoch, one at a time; all but those a resumed run has had."""
 
     def __init__(self, plan: StreamPlan) -> None:
+        super().__init__()
         self.plan = plan
-        self.epoch = 0
-        self._skip: tuple[int, int] | None = None
-
-    @property
-    def sampler(self) -> Self:
-        """Itself: Lightning looks for ``batch_sampler.sampler.set_epoch``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration belongs to."""
-        self.epoch = epoch
-
-    def skip(self, epoch: int, batches: int) -> None:
-        """Leave out the first ``batches`` of ``epoch``."""
-        self._skip = (epoch, batches)
-
-    @property
-    def skipped(self) -> int:
-        """Batches left out of the current epoch."""
-        return self._skip[1] if self._skip is not None and self._skip[0] == self.epoch else 0
 
     def __iter__(self) -> Iterator[list[Window]]:
         for window in self.plan.windows(self.epoch, self.skipped):

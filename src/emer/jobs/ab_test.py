@@ -12,12 +12,13 @@ from emer.errors import EmerError
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.run_arms import arms_of, check_apart
-from emer.jobs.simulation import as_list, counting, new_folder, show
+from emer.jobs.simulation import as_list, new_folder, show
 from emer.jobs.train import close_loggers
 from emer.online.ab_test import Plan, run_test
 from emer.online.experiment import Effect
 from emer.online.outcome_folder import plain, summary, write_outcome
 from emer.online.setting import Setting
+from emer.progress import counting
 from emer.run_folder import RunFolder
 
 

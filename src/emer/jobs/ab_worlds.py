@@ -12,13 +12,14 @@ from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
 from emer.jobs.ab_test import plan_of
 from emer.jobs.run_arms import RunArm, arms_of, check_apart
-from emer.jobs.simulation import as_list, counting, new_folder, result_folder, show
+from emer.jobs.simulation import as_list, new_folder, result_folder, show
 from emer.labels import method_label
 from emer.online.ab_test import run_test
 from emer.online.outcome_folder import write_outcome
 from emer.online.setting import Setting
 from emer.online.simulate import LoadArm
 from emer.online.worlds import arms_by_world, as_csv, as_markdown, draw, read_worlds
+from emer.progress import counting
 from emer.run_folder import RunFolder
 
 

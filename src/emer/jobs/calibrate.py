@@ -10,11 +10,12 @@ from rich.console import Console
 from emer.errors import EmerError
 from emer.files import atomic_path, write_json, write_text
 from emer.instantiation import instantiate
-from emer.jobs.simulation import counting, new_folder
+from emer.jobs.simulation import new_folder
 from emer.online.calibration import as_rows
 from emer.online.calibration import calibrate as fit
 from emer.online.card import as_markdown, simulation_card
 from emer.online.setting import Setting
+from emer.progress import counting
 
 
 def calibrate(cfg: DictConfig) -> None:

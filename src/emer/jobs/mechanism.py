@@ -6,11 +6,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from emer.files import atomic_path, write_text
 from emer.instantiation import instantiate
-from emer.jobs.simulation import as_list, counting, new_folder, show
+from emer.jobs.simulation import as_list, new_folder, show
 from emer.online.checks import whole
 from emer.online.mechanism import as_csv, as_markdown, draw
 from emer.online.mechanism import mechanism as sweep
 from emer.online.setting import Setting
+from emer.progress import counting
 
 
 def mechanism(cfg: DictConfig) -> None:

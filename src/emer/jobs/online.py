@@ -15,7 +15,7 @@ from emer.errors import EmerError
 from emer.files import write_text
 from emer.instantiation import instantiate
 from emer.jobs.prepare import set_threads
-from emer.jobs.simulation import counting, result_folder
+from emer.jobs.simulation import result_folder
 from emer.labels import method_label
 from emer.online.curves import draw_loop
 from emer.online.experiment import effects
@@ -23,6 +23,7 @@ from emer.online.incremental import IncrementalTrainer
 from emer.online.loop import FORMULA, ClosedLoop, LoopSettings
 from emer.online.report import as_csv, as_markdown
 from emer.online.setting import Setting
+from emer.progress import counting
 
 
 def online(cfg: DictConfig) -> None:

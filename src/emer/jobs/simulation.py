@@ -1,9 +1,7 @@
-"""What the jobs of the simulated platform share: how many users, where results go, and a bar meanwhile."""
+"""What the jobs of the simulated platform share: how many users, and where results go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emer.errors import EmerError
 
@@ -57,13 +54,3 @@ def show(text: str, folder: Path) -> None:
     out = Console()
     out.print(text, soft_wrap=True, highlight=False, markup=False)
     out.print(str(folder), soft_wrap=True, highlight=False)
-
-
-@contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; yields what moves it on."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
