@@ -80,7 +80,12 @@ def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path],
     work = root.with_name(f".{root.name}.unfinished")
     while not complete():
         with _disk(root.parent):
-            work.mkdir(parents=True, exist_ok=True)
+            try:
+                work.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:  # it was, and another process has just removed it
+                if root.parent.is_dir():
+                    continue
+                raise
         with _locked(work / "lock") as ours:
             if not ours or complete():
                 continue  # another process has just ended its work on it: look again
@@ -117,7 +122,11 @@ def _locked(path: Path) -> Iterator[bool]:
         return
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        try:
+            ours = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        except FileNotFoundError:
+            ours = False
+        yield ours
 
 
 @contextmanager
