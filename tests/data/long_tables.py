@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 import yaml
 
 from emer.data.columns import request_columns
 from emer.data.long_source import LongSource
 from emer.data.metadata import SPLITS
 from emer.data.parquet import read_requests
+from emer.errors import DataError
 
 from .toy_views import Row, write_csv
 
@@ -68,6 +70,10 @@ def log_of(requests: int, most: int = 6) -> list[Row]:
     rows = [candidate(r, v) for r in range(requests) for v in g.sample(range(40), g.randint(1, most))]
     g.shuffle(rows)
     return rows
+
+
+IN_ORDER = [candidate(r, v) for r in range(8) for v in range(3)]
+"""Row 3 r + v is candidate v of request r, on line 3 r + v + 2."""
 
 
 def changed(rows: Sequence[Row], row: int, **changes: Any) -> list[Row]:
@@ -157,3 +163,16 @@ def by_hand(rows: Sequence[Row], topic: Any) -> dict[int, dict[str, Any]]:
         }
         found[request] = request_of | {name: tuple(map(value, candidates)) for name, value in lists.items()}
     return found
+
+
+def as_text(rows: list[Row], separator: str = ",", newline: str = "\n", quote: str = "") -> str:
+    lines = [list(rows[0]), *([("" if v is None else str(v)) for v in row.values()] for row in rows)]
+    return "".join(separator.join(f"{quote}{cell}{quote}" for cell in line) + newline for line in lines)
+
+
+def refusal(folder: Path, root: Path, mapping: Path | None = None, **options: Any) -> str:
+    """What is said of a faulty table, below ``folder``; and nothing may be left of the attempt."""
+    with pytest.raises(DataError) as caught:
+        prepared(folder, root, mapping, **options)
+    assert not list((folder / "cache").glob("**/*"))
+    return str(caught.value)

@@ -80,7 +80,12 @@ def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path],
     work = root.with_name(f".{root.name}.unfinished")
     while not complete():
         with _disk(root.parent):
-            work.mkdir(parents=True, exist_ok=True)
+            try:
+                work.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:  # it was, and another process has just removed it
+                if root.parent.is_dir():
+                    continue
+                raise
         with _locked(work / "lock") as ours:
             if not ours or complete():
                 continue  # another process has just ended its work on it: look again
