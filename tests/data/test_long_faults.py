@@ -166,11 +166,11 @@ def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"user": "user-9"}, f"column user_id: its rows say {text_id('user-2')} and {text_id('user-9')}"),
-        ({"time": 1_700_009_999}, "column time_ms: its rows say 1700000060000 and 1700009999000; one request has one"),
-        ({"age": 7}, "column user_age: its rows say 2 and 7; one request has one user_age"),
-        ({"hour": 23}, "column context_hour: its rows say 2 and 23; one request has one context_hour"),
-        ({"video": 1}, "column item_id: the item 1 is twice in the request; leave one out"),
+        ({"user": "user-9"}, f"column user: its rows say {text_id('user-2')} and {text_id('user-9')}"),
+        ({"time": 1_700_009_999}, "column time: its rows say 1700000060000 and 1700009999000; one request has one"),
+        ({"age": 7}, "column age: its rows say 2 and 7; one request has one user_age"),
+        ({"hour": 23}, "column hour: its rows say 2 and 23; one request has one context_hour"),
+        ({"video": 1}, "column video: the item 1 is twice in the request; leave one out"),
     ],
 )
 def test_rows_that_do_not_go_together_are_located(changes: Row, said: str, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_list_that_is_too_long_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "cache")
     frame.write_parquet(tmp_path / "log.parquet")
     said = refusal(tmp_path, tmp_path / "log.parquet", path)
-    assert "row 0: request_id 1, column item_id: the request has 32,769 candidates, more than the 32,768" in said
+    assert "row 0: request_id 1, column i: the request has 32,769 candidates, more than the 32,768" in said
 
 
 @pytest.mark.parametrize("requests", [1, 2])

@@ -219,14 +219,15 @@ def faulty(fault: RequestError, rows: pl.DataFrame) -> Iterator[tuple[int, int]]
 
 def placed(fault: RequestError, mapping: LongMapping, rows: Iterable[tuple[int, str]]) -> DataError:
     """The fault with two places in words; ``rows`` are values and places."""
-    column = next(c.column for c in mapping.columns if c.name == fault.column)
     places: dict[int, str] = {}
     for value, place in rows:
         # Two values: the first row of each. One that is twice there: its first two rows.
         places.setdefault(value if len(fault.values) > 1 else len(places), place)
         if len(places) == 2:
             break
-    return DataError(f"{' and '.join(places.values())}, column {column}: {fault}")
+    own = next(c.column for c in mapping.columns if c.name == fault.column)
+    text = str(fault).replace(f"column {fault.column}:", f"column {own}:")
+    return DataError(f"{' and '.join(places.values())}: {text}")
 
 
 def histogram_cuts(times: TimeHistogram, files: Sequence[Path], fractions: Sequence[float]) -> tuple[int, int]:
