@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
-def block_of(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", DOC, flags=re.DOTALL)
+def block_of(language: str, document: str = DOC) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", document, flags=re.DOTALL)
     return found
 
 
@@ -32,9 +32,14 @@ def block_of(language: str) -> str:
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The requests that the command of the document makes."""
     monkeypatch.chdir(tmp_path)
-    Path("log.csv").write_text(block_of("csv"))
-    Path("map.yaml").write_text(block_of("yaml"))
-    (command,) = re.findall(r"^emer prepare (.*)$", block_of("sh"), re.M)
+    return made_by(DOC)
+
+
+def made_by(document: str) -> Path:
+    """The requests that a document's command makes of its table and mapping, in this folder."""
+    Path("log.csv").write_text(block_of("csv", document))
+    Path("map.yaml").write_text(block_of("yaml", document))
+    (command,) = re.findall(r"^emer prepare (data=long [^#\n]*)", document, re.M)
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         source = instantiate(compose("prepare", command.split()).data.source)
@@ -58,6 +63,19 @@ def test_the_long_example_comes_out_as_it_says(example: Path) -> None:
     assert [request[c][other] for c in ("exposed", "label_click", "watch_time")] == [False, False, 0]
     assert [request[c][at] for c in ("pxtr_pctr", "pxtr_pvtr")] == pytest.approx([0.18, 25])
     assert request["item_topic"][other] == 0 and 1 <= request["item_topic"][at] <= 1000
+
+
+def test_the_readmes_ten_lines_become_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(block_of("csv", document).splitlines()) == 10
+    folder = made_by(document)
+    assert validate_folder(folder).ok
+    found = requests_in(folder)
+    assert {k: (r["split"], len(r["item_id"])) for k, r in found.items()} == {
+        7: ("train", 3), 8: ("validation", 2), 9: ("test", 4)
+    }  # fmt: skip
+    assert sum(map(sum, (r["label_click"] for r in found.values()))) == 3
 
 
 def test_the_table_has_every_key_and_option() -> None:
