@@ -59,7 +59,8 @@ def config_of(cfg: DictConfig, folder: RunFolder) -> DictConfig:
         if "root" not in run_cfg.data:
             raise EmerError(f"data_root: the run used data={run_cfg.data.name}, which has no folder to move")
         run_cfg.data.root = cfg.data_root
-        run_cfg.data.source.root = cfg.data_root
+        source = run_cfg.data.source
+        (source.adapter if "adapter" in source else source).root = cfg.data_root
     return run_cfg
 
 
