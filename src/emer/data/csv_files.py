@@ -13,6 +13,9 @@ from emer.errors import DataError
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "|"}
 
+FIRST_LINE = 2
+"""Line of a CSV file's first row, as an editor counts it: the header is line 1."""
+
 
 def check_header(path: Path, columns: Collection[str]) -> None:
     """Refuse a file that is empty, not UTF-8 text, or lacks one of ``columns`` or has it twice.
@@ -63,7 +66,7 @@ def locate(part: Part) -> DataError | None:
     name = next(name for name, wrong in faults.items() if first.select(wrong).item())
     value = first[name][0]
     shown = "empty" if value is None else f"{value!r}, not a value of type {part.columns[name]}"
-    return part.advised(name, f"{part.path}, line {first['line'][0] + 2}, column {name}: the cell is {shown}")
+    return part.advised(name, f"{part.path}, line {first['line'][0] + FIRST_LINE}, column {name}: the cell is {shown}")
 
 
 def _malformed(path: Path) -> DataError | None:

@@ -13,11 +13,12 @@ import polars as pl
 
 from emer.data.buckets import Buckets, buckets_for
 from emer.data.cache import config_hash, file_fingerprint, resume_once
+from emer.data.csv_files import FIRST_LINE
 from emer.data.grouping import RequestError, group
 from emer.data.long_mapping import LongMapping
 from emer.data.metadata import SPLITS
 from emer.data.parquet import write_requests
-from emer.data.raw import CSV_HEADER_LINES, estimated_rows, is_text, read_part
+from emer.data.raw import estimated_rows, is_text, read_part
 from emer.data.stable_hash import bucket_of
 from emer.data.time_cuts import TimeHistogram, check_fractions
 from emer.errors import DataError
@@ -206,7 +207,7 @@ def _located(fault: RequestError, mapping: LongMapping, files: Sequence[Path]) -
         for path in files:
             for batch in read_part(mapping.part(path)):
                 for value, line in faulty(fault, mapping.apply(batch).with_columns(batch["line"])):
-                    yield value, f"{path}, " + (f"line {line + CSV_HEADER_LINES}" if is_text(path) else f"row {line}")
+                    yield value, f"{path}, " + (f"line {line + FIRST_LINE}" if is_text(path) else f"row {line}")
 
     return placed(fault, mapping, rows())
 

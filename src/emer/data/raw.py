@@ -12,20 +12,18 @@ import pyarrow.parquet as pq
 
 from emer.data.adapter import Adapter, Part
 from emer.data.casts import cast
-from emer.data.csv_files import check_header, locate
+from emer.data.csv_files import FIRST_LINE, check_header, locate
 from emer.data.log import InteractionLog
 from emer.errors import DataError
 
 ROWS = 500_000
 """Rows of a batch."""
 
-Place = Callable[[int], str]
+Where = Callable[[int], str]
+"""Says where a row of a batch stands."""
 
 _SAMPLE_BYTES = 1 << 20
 _FEATHER_ROW_BYTES = 40
-
-CSV_HEADER_LINES = 2
-"""A row's position in a CSV file plus this is its line as an editor counts it, the header being line 1."""
 
 
 def read_part(part: Part, rows: int = ROWS) -> Iterator[pl.DataFrame]:
@@ -212,14 +210,14 @@ _READERS = {".feather": _feather, ".arrow": _feather, ".parquet": _parquet}
 
 
 def _line(path: Path, start: int, row: int) -> str:
-    return f"{path}, line {start + row + CSV_HEADER_LINES}"
+    return f"{path}, line {start + row + FIRST_LINE}"
 
 
 def _row(path: Path, start: int, row: int) -> str:
     return f"{path}, row {start + row}"
 
 
-def typed(part: Part, batch: pl.DataFrame, place: Place) -> pl.DataFrame:
+def typed(part: Part, batch: pl.DataFrame, place: Where) -> pl.DataFrame:
     """The columns of ``part`` in its types, out of others that hold the same values.
 
     Args:
@@ -242,7 +240,7 @@ def typed(part: Part, batch: pl.DataFrame, place: Place) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def check_cells(part: Part, batch: pl.DataFrame, place: Place) -> None:
+def check_cells(part: Part, batch: pl.DataFrame, place: Where) -> None:
     """Refuse rows with empty cells, or that fail a check of ``part``; arguments as of :func:`typed`.
 
     Raises:

@@ -27,7 +27,7 @@ from emer.data.csv_files import check_header
 from emer.data.grouping import RequestError
 from emer.data.long_mapping import LongMapping
 from emer.data.long_source import faulty, histogram_cuts, placed, total, write_bucket
-from emer.data.raw import Place, check_cells, estimated_rows, is_text, parquet_schema, typed
+from emer.data.raw import Where, check_cells, estimated_rows, is_text, parquet_schema, typed
 from emer.data.spark_session import session
 from emer.data.stable_hash import bucket_of
 from emer.data.time_cuts import TimeHistogram
@@ -42,7 +42,7 @@ _SQL = {Kind.INTEGER: "bigint", Kind.FLOAT: "float", Kind.BOOLEAN: "boolean"}
 _HISTOGRAM = "width bigint, bin bigint, rows bigint"
 
 Batches = Iterator[pa.RecordBatch]
-Checked = Iterator[tuple[pl.DataFrame, Place]]
+Checked = Iterator[tuple[pl.DataFrame, Where]]
 Then = Callable[[Checked], Batches]
 
 
@@ -204,7 +204,7 @@ def _place(kind: _Kind, raw: pl.DataFrame, request: str, row: int) -> str:
     return f"{path}, {request} {raw[request][row]}" if kind.csv else f"{path}, row {raw[_ROW][row]}"
 
 
-def _checked(part: Part, csv: bool, raw: pl.DataFrame, place: Place) -> pl.DataFrame:
+def _checked(part: Part, csv: bool, raw: pl.DataFrame, place: Where) -> pl.DataFrame:
     """As :func:`emer.data.raw.read_part` does."""
     for name, type_ in part.columns.items():
         broken = raw[name].str.contains("\ufffd", literal=True) if csv and type_ == pl.String else pl.Series([False])
