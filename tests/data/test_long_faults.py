@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emer.data.long_source import total
+from emer.data.long_build import total
 from emer.errors import DataError
 
 from .long_tables import (

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emer.data import buckets, cache, long_source, raw
+from emer.data import buckets, cache, long_build, raw
 from emer.data.long_source import LongSource
 from emer.data.stable_hash import hash_bucket
 from emer.data.validation import validate_folder
@@ -266,7 +266,7 @@ def test_settings_that_are_missing_or_wrong(tmp_path: Path) -> None:
 def test_a_change_makes_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, mapping = write_long(tmp_path / "log.csv", ROWS), write_mapping(tmp_path)
     first = prepared(tmp_path, root, mapping)
-    monkeypatch.setattr(long_source, "build_here", None)
+    monkeypatch.setattr(long_build, "build_requests", None)
     assert prepared(tmp_path, root, mapping) == first  # nothing is made twice
     monkeypatch.undo()
     others = [prepared(tmp_path, root, mapping, fractions=(0.6, 0.2, 0.2))]

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from emer.data import buckets, long_source
+from emer.data import buckets, long_build
 from emer.data.long_mapping import LongMapping
 
 from .long_tables import log_of, prepared, requests_in, write_long, write_mapping
@@ -64,14 +64,14 @@ def test_reading_goes_on_with_the_file_it_was_at(
 ) -> None:
     calls: list[Any] = []
     with monkeypatch.context() as patch:
-        patch.setattr(long_source, "read_part", stopped(long_source.read_part, after, calls))
+        patch.setattr(long_build, "read_part", stopped(long_build.read_part, after, calls))
         with pytest.raises(KeyboardInterrupt):
             prepared(tmp_path, root)
     assert part_names(calls) == [f"{n}.parquet" for n in range(after)]
     unfinished(tmp_path / "cache")
     calls.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(long_source, "read_part", stopped(long_source.read_part, 99, calls))
+        patch.setattr(long_build, "read_part", stopped(long_build.read_part, 99, calls))
         folder = prepared(tmp_path, root)
     assert part_names(calls) == [f"{n}.parquet" for n in range(after, FILES)]
     assert names(tmp_path / "cache") == [folder.name]
@@ -84,14 +84,14 @@ def test_a_file_that_was_read_in_part_is_read_again(
     """Half of its batches were in the buckets already."""
 
     def half(part: Any) -> Iterator[pl.DataFrame]:
-        for number, batch in enumerate(long_source_read(part, 10)):
+        for number, batch in enumerate(long_build_read(part, 10)):
             if part.path.name == "1.parquet" and number == 1:
                 raise KeyboardInterrupt
             yield batch
 
-    long_source_read = long_source.read_part
+    long_build_read = long_build.read_part
     with monkeypatch.context() as patch:
-        patch.setattr(long_source, "read_part", half)
+        patch.setattr(long_build, "read_part", half)
         with pytest.raises(KeyboardInterrupt):
             prepared(tmp_path, root)
     between = unfinished(tmp_path / "cache") / "between"
@@ -105,7 +105,7 @@ def test_grouping_goes_on_with_the_bucket_it_was_at(
 ) -> None:
     calls: list[Any] = []
     with monkeypatch.context() as patch:
-        patch.setattr(long_source, "write_bucket", stopped(long_source.write_bucket, 2, calls))
+        patch.setattr(long_build, "write_bucket", stopped(long_build.write_bucket, 2, calls))
         with pytest.raises(KeyboardInterrupt):
             prepared(tmp_path, root)
     result = unfinished(tmp_path / "cache") / "result"
@@ -113,7 +113,7 @@ def test_grouping_goes_on_with_the_bucket_it_was_at(
     (result / "train" / ".part-000002.parquet.0a1b2c3d.tmp").write_text("left by a kill")
     again: list[Any] = []
     with monkeypatch.context() as patch:
-        patch.setattr(long_source, "write_bucket", stopped(long_source.write_bucket, 99, again))
+        patch.setattr(long_build, "write_bucket", stopped(long_build.write_bucket, 99, again))
         patch.setattr(LongMapping, "apply", None)  # no file is read again
         folder = prepared(tmp_path, root)
     assert [c[-1] for c in calls] == ["part-000000", "part-000001"]
@@ -128,7 +128,7 @@ def test_grouping_goes_on_with_the_bucket_it_was_at(
 
 PROCESS = """
 import os, signal, sys
-from emer.data import buckets, long_source
+from emer.data import buckets, long_build
 from emer.data.long_source import LongSource
 root, mapping, cache, die = sys.argv[1:]
 buckets.buckets_for.__defaults__ = (50,)
@@ -137,7 +137,7 @@ def dying(function):
         os.kill(os.getpid(), signal.SIGKILL)
     return calls
 if die:
-    setattr(long_source, die, dying(getattr(long_source, die)))
+    setattr(long_build, die, dying(getattr(long_build, die)))
 print(LongSource(root=root, mapping=mapping).prepare(cache))
 """
 

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from emer.data import long_source, spark_session
+from emer.data import long_build, spark_session
 from emer.data.long_source import LongSource
 from emer.data.spark import _check_written
 from emer.data.validation import validate_folder
@@ -114,7 +114,7 @@ def prepare(folder: Path, engine: str, mapping: str = MAPPING) -> Path:
 def test_spark_makes_the_same_files(running: None, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from emer.data import spark
 
-    for module in (long_source, spark):  # several buckets, although rows are few
+    for module in (long_build, spark):  # several buckets, although rows are few
         monkeypatch.setattr(module, "buckets_for", lambda rows: 3)
     folder = write(tmp_path / "log", table(), kind)
     here, there = prepare(folder, "polars"), prepare(folder, "spark")

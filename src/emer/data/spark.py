@@ -25,8 +25,8 @@ from emer.data.buckets import buckets_for
 from emer.data.columns import Kind
 from emer.data.csv_files import check_header
 from emer.data.grouping import RequestError
+from emer.data.long_build import faulty, histogram_cuts, placed, total, write_bucket
 from emer.data.long_mapping import LongMapping
-from emer.data.long_source import faulty, histogram_cuts, placed, total, write_bucket
 from emer.data.raw import Where, check_cells, estimated_rows, is_text, parquet_schema, typed
 from emer.data.spark_session import session
 from emer.data.stable_hash import bucket_of
@@ -49,7 +49,7 @@ Then = Callable[[Checked], Batches]
 def build_requests(
     mapping: LongMapping, files: Sequence[Path], fractions: Sequence[float], between: Path, result: Path
 ) -> dict[str, Any]:
-    """As :func:`emer.data.long_source.build_here`, with the same result; nothing is kept in ``between``.
+    """As :func:`emer.data.long_build.build_requests`, with the same result; nothing is kept in ``between``.
 
     The files are read twice: first for the times, of which the split into train, validation and test comes.
 
@@ -257,7 +257,7 @@ def _arrow(rows: pl.DataFrame) -> Batches:
 
 
 def _write_group(mapping: LongMapping, cuts: tuple[int, int], result: Path, group: pa.Table) -> pa.Table:
-    """Write the requests of a bucket where :func:`emer.data.long_source.build_here` would."""
+    """Write the requests of a bucket where :func:`emer.data.long_build.build_requests` would."""
     rows = pl.DataFrame(group)
     name = f"part-{rows[_BUCKET][0]:06}"
     counts, fault = "", ""
