@@ -235,6 +235,23 @@ def test_a_request_that_is_too_long_is_refused_before_anything_is_trained(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_a_days_feedback_reaches_no_pxtr_or_number_of_that_day(files: Path, tmp_path: Path) -> None:
+    shutil.copytree(files, tmp_path / "other")
+    path = tmp_path / "other" / "data" / "log_standard_4_22_to_5_08_pure.csv"
+    last = pl.col("date") == 20220501  # that of validation; test comes after it
+    labels = ("is_click", "is_like", "is_profile_enter")
+    flipped = (pl.when(last).then(1 - pl.col(c)).otherwise(pl.col(c)).alias(c) for c in labels)
+    pl.read_csv(path).with_columns(*flipped).write_csv(path)
+    few: dict[str, Any] = {"objectives": ["pctr", "pvtr"], "rows_per_bucket": 1500}
+    one, two = (read_splits(source(root, **few).prepare(tmp_path)) for root in (files, tmp_path / "other"))
+    assert not np.array_equal(one.validation.label, two.validation.label)
+    for name in ("pxtr", "item_numbers", "item_categories", "item_id"):
+        for split in ("train", "validation"):
+            assert np.array_equal(getattr(getattr(one, split), name), getattr(getattr(two, split), name))
+    assert not np.array_equal(one.test.pxtr, two.test.pxtr)
+
+
 def test_reference_is_printed_and_saved(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = {"objectives": ["pctr", "pvtr"], "reference": True}
     folder = source(files, **short).prepare(tmp_path)
@@ -265,6 +282,9 @@ def stop(*_: Any) -> None:
     [
         ({"rows_per_bucket": 0}, "rows_per_bucket is 0; it must be a whole number, and at least 1"),
         ({"smoothing": 0.0}, "smoothing is 0.0; it must be a number above 0"),
+        ({"objectives": None}, r"objectives is None; it must be a list of names"),
+        ({"positive": "like"}, r"positive is 'like'; it must be a list of names"),
+        ({"reference": "yes"}, "reference is 'yes'; it must be true or false"),
         ({"noisy_below": "many"}, "noisy_below is 'many'"),
         ({"seed": -1}, "seed is -1"),
         ({"user_share": "all"}, r"user_share is 'all'; it must lie in \(0, 1\]"),
@@ -284,6 +304,8 @@ def test_settings_of_a_source_that_make_no_sense(change: dict[str, Any], reason:
         ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number, and at least 1"),
         ({"min_count": 0}, "min_count is 0"),
         ({"learning_rate": -1}, "learning_rate is -1; it must be a number, and at least 0"),
+        ({"hashed": None}, "hashed is None; it must be a list of names"),
+        ({"warm_start": "maybe"}, "warm_start is 'maybe'; it must be true or false"),
         ({"weight_decay": "much"}, "weight_decay is 'much'"),
     ],
 )

@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
-from emer.data.assemble import at_least
+from emer.data.assemble import at_least, names, yes_or_no
 from emer.data.log import day_text
 from emer.errors import DataError
 from emer.pxtr.day_rows import DayRows, FrameRows, Piece, RowBatches
@@ -68,6 +68,8 @@ class ChainSettings:
         whole = ("epochs", "batch_size", "min_train_days", "retrain_days", "warm_epochs", "hash_size", "rows_in_memory")
         for name in (*whole, "min_count"):
             at_least(f"pxtr model: {name}", getattr(self, name), 1)
+        names("pxtr model: hashed", self.hashed)
+        yes_or_no("pxtr model: warm_start", self.warm_start)
         for name in ("learning_rate", "weight_decay"):
             rate = getattr(self, name)
             if not isinstance(rate, int | float) or not 0 <= rate < math.inf:

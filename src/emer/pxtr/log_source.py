@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from emer.data.adapter import Adapter
-from emer.data.assemble import RequestSettings, at_least
+from emer.data.assemble import RequestSettings, at_least, names, yes_or_no
 from emer.data.cache import config_hash, file_fingerprint, resume_once
 from emer.data.log_store import check_share, store_log
 from emer.errors import DataError
@@ -68,6 +68,10 @@ class LogSource:
         if not isinstance(self.smoothing, int | float) or not 0 < self.smoothing < math.inf:
             raise DataError(f"smoothing is {self.smoothing!r}; it must be a number above 0")
         check_share(self.user_share)
+        for name in ("objectives", "positive"):
+            names(name, getattr(self, name))
+        for name in ("hidden", "reference"):
+            yes_or_no(name, getattr(self, name))
 
     def prepare(self, cache_dir: Path) -> Path:
         """The folder ``<name>-<hash>`` below ``cache_dir``; the hash covers settings and input files.
