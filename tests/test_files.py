@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,17 @@ def test_a_failing_folder_keeps_the_old_one(tmp_path: Path) -> None:
         temporary.mkdir()
         raise RuntimeError
     assert [p.name for p in target.iterdir()] == ["kept"]
+
+
+def test_a_full_disk_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars calls it a ComputeError, torch a RuntimeError."""
+    target, free = tmp_path / "a.txt", [1 << 20, 0]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free.pop(0)))
+    for kind in (RuntimeError, OSError):
+        with pytest.raises(kind) as caught, atomic_path(target):
+            raise RuntimeError("unexpected pos 64 vs 0")
+    assert caught.value.errno == errno.ENOSPC and isinstance(caught.value.__cause__, RuntimeError)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_sorted_and_refuses_nan(tmp_path: Path) -> None:

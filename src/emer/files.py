@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_FULL = 4096
+"""Free bytes below which a disk is full."""
 
 
 @contextmanager
@@ -17,6 +22,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Works for a file or a folder, whichever the block creates. If the block raises, the temporary is
     removed and an older ``target`` stays as it was.
+
+    Raises:
+        OSError: ENOSPC, whatever the block raised, if the disk is full.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,6 +34,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
         if temporary.is_dir() and target.is_dir():
             shutil.rmtree(target)
         temporary.replace(target)
+    except Exception as error:
+        # Libraries that write the file in other ways than Python's own call a full disk by many names.
+        if shutil.disk_usage(target.parent).free < _FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -216,6 +216,15 @@ def test_logged_requests_keep_the_candidates_that_were_not_shown() -> None:
         split_of(log_of(ROWS), settings(grouping="logged"))
 
 
+def test_a_sampled_candidate_was_never_ranked_by_the_platform() -> None:
+    log = random_log()
+    parts: dict[str, Any] = {name: getattr(log, name) for name in log.__dataclass_fields__}
+    parts["exposures"] = log.exposures.with_columns(previous_score=pl.lit(0.5, pl.Float32))
+    split = split_of(InteractionLog(**parts), settings())
+    scores = split.group_by("exposed").agg(pl.col("previous_score").unique()).sort("exposed")
+    assert scores.rows() == [(False, [0.0]), (True, [0.5])] and split["previous_score"].dtype == pl.Float32
+
+
 def test_a_test_on_random_exposures_has_nothing_else_and_the_other_splits_have_none() -> None:
     log = random_log()
     parts: dict[str, Any] = {name: getattr(log, name) for name in log.__dataclass_fields__}
@@ -254,6 +263,11 @@ def test_parts_of_the_users_sample_on_their_own() -> None:
         ({"test": "2022-05-04"}, "first and last day"),
         ({"test": ["4 May", "5 May"]}, "'4 May' is not a date"),
         ({"unexposed": -1}, "unexposed is -1"),
+        ({"unexposed": 2.5}, "unexposed is 2.5; it must be a whole number, and at least 0"),
+        ({"unexposed": 32_768}, "unexposed is 32768; a request has at most 32,768 candidates"),
+        ({"seed": -1}, "seed is -1"),
+        ({"window": "six"}, "window is 'six'"),
+        ({"train": None}, "train is None; give its first and last day"),
         ({"min_exposed_train": 0}, "min_exposed_train is 0"),
         ({"grouping": "windows", "window": 3, "min_exposed_evaluation": 4}, "windows of 3"),
     ],

@@ -114,6 +114,21 @@ def test_work_left_beside_a_whole_folder_is_removed(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["made"]
 
 
+def test_a_complete_folder_leaves_alone_who_makes_it_anew_with_more_files(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "end").write_text("")
+
+    def build(between: Path, result: Path) -> None:
+        between.mkdir()
+        assert resume_once(tmp_path / "made", ["end"], lambda *_: pytest.fail("it is there")) == tmp_path / "made"
+        assert between.is_dir()
+        for name in ("end", "more"):
+            (result / name).write_text("")
+
+    resume_once(tmp_path / "made", ["end", "more"], build)
+    assert names(tmp_path) == ["made"] and names(tmp_path / "made") == ["end", "more"]
+
+
 @pytest.mark.parametrize("attempt", range(20))
 def test_one_makes_it_and_the_others_wait(attempt: int, tmp_path: Path) -> None:
     made, failed = [], []

@@ -199,6 +199,8 @@ def test_missing_column(tmp_path: Path) -> None:
         ("time_ms", "", "empty"),
         ("date", 20221301, "20221301"),
         ("hourmin", 2500, "2500 is not possible"),
+        ("tab", 2**31, "2147483648 is not possible"),
+        ("time_ms", 2**63 - 1, "9223372036854775807 is not possible"),
     ],
 )
 def test_bad_cells_are_located(tmp_path: Path, column: str, value: Any, shown: str) -> None:

@@ -115,6 +115,9 @@ def test_unknown_values_of_users_are_null(tmp_path: Path) -> None:
         ("timestamp", 1_593_878_903_438, "is not possible"),  # milliseconds
         ("user_id", None, "empty"),
         ("watch_ratio", "high", "'high'"),
+        ("watch_ratio", "nan", "nan is not possible"),  # NaN > 2, says polars
+        ("play_duration", "nan", "nan is not possible"),
+        ("video_duration", "inf", "inf is not possible"),
     ],
 )
 def test_a_bad_value_of_kuairec_is_located(tmp_path: Path, column: str, value: Any, shown: str) -> None:

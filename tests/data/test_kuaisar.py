@@ -104,6 +104,8 @@ def test_paddings_stand_for_unknown(tmp_path: Path) -> None:
         ("timestamp", None, "empty"),
         ("click", 2, "2 is not possible"),
         ("playing_time", -1.0, "-1.0 is not possible"),
+        ("playing_time", "nan", "nan is not possible"),
+        ("timestamp", 1e18, "is not possible"),
         ("item_id", "video", "'video'"),
     ],
 )

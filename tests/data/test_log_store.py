@@ -68,6 +68,26 @@ def test_what_was_not_shown_is_left_out_unless_it_is_asked_for(tmp_path: Path) -
     assert shown.height == every["exposed"].sum() == store.scan(store.days).select(pl.len()).collect().item()
 
 
+def test_a_day_on_which_nothing_was_shown_is_no_day_of_the_log(tmp_path: Path) -> None:
+    root = write_recflow(tmp_path / "files", users=9, days=4)
+    path = root / "all_stage" / "2024-01-14.feather"
+    pl.read_ipc(path.read_bytes()).with_columns(realshow=pl.lit(0, pl.Int64)).write_ipc(path)
+    store = store_log(RecFlow(root), tmp_path)
+    assert [day - store.days[0] for day in store.days] == [0, 2, 3]
+    shown = sum(bucket["days"][str(store.days[0])]["shown"] for bucket in store.index)
+    assert shown == store.scan(store.days[:1]).select(pl.len()).collect().item()
+
+
+def test_the_rows_as_they_were_read_are_removed_once_they_are_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = Tenrec(write_tenrec(tmp_path / "files", users=9))
+    whole = everything(store_log(adapter, tmp_path / "store", per_bucket=100))
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["log"]
+    monkeypatch.setattr("emer.data.log_store.read_part", None)
+    assert everything(store_log(adapter, tmp_path / "store", per_bucket=100)).equals(whole)
+
+
 def test_a_share_of_the_users(adapter: Adapter, tmp_path: Path) -> None:
     whole = everything(store_log(adapter, tmp_path / "all"))
     some = everything(store_log(adapter, tmp_path / "some", user_share=0.5))

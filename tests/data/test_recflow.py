@@ -160,6 +160,7 @@ def test_other_types_of_the_same_numbers_are_read(tmp_path: Path) -> None:
         ("realshow", 2, "2 is not possible"),
         ("like", None, "None is not possible"),
         ("playing_time", -5, "-5 is not possible"),
+        ("request_timestamp", 2**63 - 1, "9223372036854775807 is not possible"),
         ("request_timestamp", 1_705_141_800, "1705141800 is not possible"),  # seconds
         ("user_id", None, "the cell is empty"),
         ("video_id", "v7", "'v7' is not a value of type Int64"),

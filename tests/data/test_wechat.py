@@ -80,6 +80,7 @@ def test_feeds_are_described(tmp_path: Path) -> None:
         ("favorite", 3, "3 is not possible"),
         ("play", None, "empty"),
         ("play", -4, "-4 is not possible"),
+        ("device", 2**31, "2147483648 is not possible"),
     ],
 )
 def test_a_bad_value_of_wechat_is_located(tmp_path: Path, column: str, value: Any, shown: str) -> None:

@@ -22,7 +22,7 @@ from emer.data.kuairand import KuaiRand
 from emer.data.parquet import read_requests
 from emer.data.splits import Splits, overlaps, read_splits
 from emer.data.validation import validate_folder
-from emer.errors import DataError
+from emer.errors import DataError, EmerError
 from emer.instantiation import instantiate
 from emer.jobs.app import register
 from emer.pxtr.forward_chain import ChainSettings, ForwardChain
@@ -225,12 +225,93 @@ def test_nothing_is_left_behind_by_settings_that_do_not_fit(files: Path, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_request_that_is_too_long_is_refused_before_anything_is_trained(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emer.data.assembly.MAX_CANDIDATES", 8)
+    monkeypatch.setattr(ForwardChain, "learn", None)
+    with pytest.raises(DataError, match=r"a user_day request of user \d+ has \d+ candidates, more than the 8 allowed"):
+        source(files).prepare(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_days_feedback_reaches_no_pxtr_or_number_of_that_day(files: Path, tmp_path: Path) -> None:
+    shutil.copytree(files, tmp_path / "other")
+    path = tmp_path / "other" / "data" / "log_standard_4_22_to_5_08_pure.csv"
+    last = pl.col("date") == 20220501  # that of validation; test comes after it
+    labels = ("is_click", "is_like", "is_profile_enter")
+    flipped = (pl.when(last).then(1 - pl.col(c)).otherwise(pl.col(c)).alias(c) for c in labels)
+    pl.read_csv(path).with_columns(*flipped).write_csv(path)
+    few: dict[str, Any] = {"objectives": ["pctr", "pvtr"], "rows_per_bucket": 1500}
+    one, two = (read_splits(source(root, **few).prepare(tmp_path)) for root in (files, tmp_path / "other"))
+    assert not np.array_equal(one.validation.label, two.validation.label)
+    for name in ("pxtr", "item_numbers", "item_categories", "item_id"):
+        for split in ("train", "validation"):
+            assert np.array_equal(getattr(getattr(one, split), name), getattr(getattr(two, split), name))
+    assert not np.array_equal(one.test.pxtr, two.test.pxtr)
+
+
 def test_reference_is_printed_and_saved(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = {"objectives": ["pctr", "pvtr"], "reference": True}
     folder = source(files, **short).prepare(tmp_path)
     auc = json.loads((folder / "reference.json").read_text())["auc"]
     assert set(auc) == {"pctr"} and auc["pctr"] > 0.7
     assert "HistGB" in capsys.readouterr().out
+
+
+def test_a_reference_asked_for_after_an_interruption_is_made(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short: dict[str, Any] = {"objectives": ["pctr", "pvtr"]}
+    with monkeypatch.context() as patch:
+        patch.setattr("emer.pxtr.build._write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            source(files, **short).prepare(tmp_path)
+    found = source(files, **short, reference=True).prepare(tmp_path)
+    plain = source(files, **short, reference=True).prepare(tmp_path / "at once")
+    assert (found / "reference.json").read_text() == (plain / "reference.json").read_text()
+
+
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rows_per_bucket": 0}, "rows_per_bucket is 0; it must be a whole number, and at least 1"),
+        ({"smoothing": 0.0}, "smoothing is 0.0; it must be a number above 0"),
+        ({"objectives": None}, r"objectives is None; it must be a list of names"),
+        ({"positive": "like"}, r"positive is 'like'; it must be a list of names"),
+        ({"reference": "yes"}, "reference is 'yes'; it must be true or false"),
+        ({"noisy_below": "many"}, "noisy_below is 'many'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"user_share": "all"}, r"user_share is 'all'; it must lie in \(0, 1\]"),
+    ],
+)
+def test_settings_of_a_source_that_make_no_sense(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        source(None, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"kind": "moe"}, "kind is 'moe'; it must be one of mmoe, single_task, ple"),
+        ({"experts": 0}, "experts is 0"),
+        ({"dropout": 2}, "dropout is 2"),
+        ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number, and at least 1"),
+        ({"min_count": 0}, "min_count is 0"),
+        ({"learning_rate": -1}, "learning_rate is -1; it must be a number, and at least 0"),
+        ({"hashed": None}, "hashed is None; it must be a list of names"),
+        ({"warm_start": "maybe"}, "warm_start is 'maybe'; it must be true or false"),
+        ({"weight_decay": "much"}, "weight_decay is 'much'"),
+    ],
+)
+def test_settings_of_the_pxtr_model_are_refused_before_the_log_is_read(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(EmerError, match=reason):
+        ChainSettings(**change)
 
 
 def everything(folder: Path) -> dict[tuple[int, int], tuple[Any, ...]]:
@@ -288,7 +369,7 @@ def test_user_share_keeps_whole_users(prepared: Path, files: Path, tmp_path: Pat
     assert 30 < len(users) < 90
     assert some == {key: value for key, value in everything(prepared).items() if key[0] in users}
     with pytest.raises(DataError, match=r"user_share is 0.0; it must lie in \(0, 1\]"):
-        source(files, user_share=0.0).prepare(tmp_path / "none")
+        source(files, user_share=0.0)
 
 
 def test_hidden_states_become_item_numbers(files: Path, tmp_path: Path) -> None:

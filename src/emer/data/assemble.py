@@ -12,6 +12,7 @@ from emer.data.log import day_number, day_text
 from emer.data.metadata import SPLITS
 from emer.data.unexposed import sample_unexposed
 from emer.errors import DataError
+from emer.ranking import MAX_CANDIDATES
 
 GROUPINGS = ("user_day", "windows", "shared_time", "logged")
 TESTS = ("all", "random")
@@ -53,10 +54,11 @@ class RequestSettings:
             raise DataError(f"grouping is {self.grouping!r}; known are {', '.join(GROUPINGS)}")
         if self.test_on not in TESTS:
             raise DataError(f"test_on is {self.test_on!r}; known are {', '.join(TESTS)}")
-        least = {"window": 2, "min_exposed_train": 1, "min_exposed_evaluation": 1, "unexposed": 0}
+        least = {"window": 2, "min_exposed_train": 1, "min_exposed_evaluation": 1, "unexposed": 0, "seed": 0}
         for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise DataError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
+            at_least(name, getattr(self, name), smallest)
+        if self.unexposed >= MAX_CANDIDATES:
+            raise DataError(f"unexposed is {self.unexposed}; a request has at most {MAX_CANDIDATES:,} candidates")
         if self.grouping == "windows" and self.window < self.min_exposed_evaluation:
             raise DataError(
                 f"windows of {self.window} exposures never have the {self.min_exposed_evaluation} that "
@@ -75,7 +77,7 @@ class RequestSettings:
         end = None
         for split in SPLITS:
             given = getattr(self, split)
-            if isinstance(given, str) or len(given) != 2:
+            if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 2:
                 raise DataError(f"{split} is {given!r}; give its first and last day, [2022-05-03, 2022-05-03]")
             first, last = (day_number(d) for d in given)
             if first > last:
@@ -84,6 +86,36 @@ class RequestSettings:
                 raise DataError(f"{split} begins on {given[0]}, but must begin after {day_text(end)}")
             days[split], end = (first, last), last
         return days
+
+
+def at_least(name: str, value: object, smallest: int) -> None:
+    """Refuse a setting that is no whole number, or below ``smallest``.
+
+    Raises:
+        DataError: naming it.
+    """
+    if type(value) is not int or value < smallest:
+        raise DataError(f"{name} is {value!r}; it must be a whole number, and at least {smallest}")
+
+
+def names(name: str, value: object) -> None:
+    """Refuse a setting that is no list of names.
+
+    Raises:
+        DataError: naming it.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
+        raise DataError(f"{name} is {value!r}; it must be a list of names, [like, follow]")
+
+
+def yes_or_no(name: str, value: object) -> None:
+    """Refuse a setting that is neither true nor false.
+
+    Raises:
+        DataError: naming it.
+    """
+    if type(value) is not bool:
+        raise DataError(f"{name} is {value!r}; it must be true or false")
 
 
 def check_split(days: Sequence[int], settings: RequestSettings, split: str, name: str) -> None:
@@ -138,8 +170,9 @@ def candidates(
 
     Returns:
         One row per candidate, sorted by ``request_id`` (in order of time) and ``item_id``: the exposures' columns, of a
-        sampled candidate those of the exposure in whose place it is imagined; ``exposed``; ``time_ms`` of the request,
-        that of its first exposure; and ``head_<context>``, the request's own context, that of its first exposure too.
+        sampled candidate those of the exposure in whose place it is imagined, but ``previous_score`` 0; ``exposed``;
+        ``time_ms`` of the request, that of its first exposure; and ``head_<context>``, the request's own context, that
+        of its first exposure too.
     """
     rows = exposures
     if settings.test_on == "random":
@@ -152,19 +185,21 @@ def candidates(
     if members.is_empty():
         return pl.DataFrame()
     shown = pl.col("exposed") if "exposed" in rows.columns else pl.lit(True)
-    parts = [members.select("request", "item_id", "row", shown.alias("exposed"))]
+    parts = [members.select("request", "item_id", "row", shown.alias("exposed"), sampled=pl.lit(False))]
     if settings.unexposed:
         sampled = sample_unexposed(exposures, members, settings.unexposed, settings.seed, pool, part)
-        parts.append(sampled.with_columns(exposed=pl.lit(False)))
+        parts.append(sampled.with_columns(exposed=pl.lit(False), sampled=pl.lit(True)))
     both = pl.concat(parts, how="diagonal")
     begins = members.filter(shown).group_by("request").agg(pl.col("row").min()).sort("request")
     heads = rows[begins["row"]].select("time_ms", "day", *(pl.col(c).alias(f"head_{c}") for c in contexts))
     earliest = heads["day"].replace_strict({d: starts(d) for d in heads["day"].unique()}, return_dtype=pl.Int64)
     heads = heads.with_columns(pl.max_horizontal("time_ms", earliest)).drop("day").hstack(begins.select("request"))
     place = rows[both["row"]].drop("item_id", "time_ms", "exposed", "request", strict=False)
+    if "previous_score" in place.columns:  # the score of the exposure in whose place it stands is not the item's own
+        place = place.with_columns(pl.col("previous_score") * (~both["sampled"]))
     # Sorted by item, so that a candidate's place does not tell whether it was exposed.
     return (
-        both.drop("row")
+        both.drop("row", "sampled")
         .hstack(place)
         .join(heads, on="request", how="left", maintain_order="left")
         .with_columns((pl.col("request") + first_id).alias("request_id"))

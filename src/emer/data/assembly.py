@@ -12,8 +12,10 @@ import polars as pl
 from emer.data.assemble import RequestSettings, candidates, check_split, too_few
 from emer.data.log_store import LogStore
 from emer.data.metadata import SPLITS
+from emer.errors import DataError
 from emer.files import atomic_path, write_json
 from emer.progress import counting
+from emer.ranking import MAX_CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ class Assembly:
         )  # fmt: skip
         requests = 0
         if made.height:
+            longest = made.group_by("request_id").agg(pl.len(), pl.col("user_id").first()).sort("len").row(-1)
+            if longest[1] > MAX_CANDIDATES:
+                raise DataError(
+                    f"a {self.settings.grouping} request of user {longest[2]} has {longest[1]:,} candidates, more than "
+                    f"the {MAX_CANDIDATES:,} allowed; choose grouping=windows, or fewer unexposed"
+                )
             requests = made["request_id"].n_unique()
             for (day,), part in made.partition_by("day", as_dict=True, maintain_order=True).items():
                 with atomic_path(self._place(split, bucket) / f"{day}.parquet") as temporary:

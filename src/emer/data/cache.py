@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path],
                 if root.parent.is_dir():
                     continue
                 raise
-        with _locked(work / "lock") as ours:
+        with _disk(root.parent), _locked(work / "lock") as ours:
             if not ours or complete():
                 continue  # another process has just ended its work on it: look again
             done = sum(p.stat().st_size for p in work.rglob("*") if p.is_file())
@@ -97,34 +97,36 @@ def resume_once(root: Path, needed: Sequence[str], build: Callable[[Path, Path],
                     shutil.rmtree(work, ignore_errors=True)
                 raise
             result = work / "result"
-            with _disk(root.parent):
-                result.mkdir(exist_ok=True)
-                try:
-                    build(work / "between", result)
-                except DataError:
-                    shutil.rmtree(work, ignore_errors=True)
-                    raise
-                for half in result.rglob(".*.tmp"):  # of a process that was killed
-                    half.unlink()
-                shutil.rmtree(root, ignore_errors=True)
-                result.rename(root)
-    shutil.rmtree(work, ignore_errors=True)
+            result.mkdir(exist_ok=True)
+            try:
+                build(work / "between", result)
+            except DataError:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+            for half in result.rglob(".*.tmp"):  # of a process that was killed
+                half.unlink()
+            shutil.rmtree(root, ignore_errors=True)
+            result.rename(root)
+    with suppress(OSError), _locked(work / "lock", wait=False) as ours:
+        if ours:  # else another process makes it anew, with more files
+            shutil.rmtree(work, ignore_errors=True)
     return root
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold a file that one process at a time can hold; False if its folder was removed while we waited."""
+def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a file that one process at a time can hold; False if its folder was removed while we waited, or another
+    process holds it and we do not ``wait``."""
     try:
         file = path.open("w")
     except FileNotFoundError:
         yield False
         return
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
         try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             ours = path.stat().st_ino == os.fstat(file.fileno()).st_ino
-        except FileNotFoundError:
+        except (FileNotFoundError, BlockingIOError):
             ours = False
         yield ours
 

@@ -33,6 +33,21 @@ def log_seconds(milliseconds: str) -> pl.Expr:
     return (pl.when(value > 0).then(value) / 1000).log1p().cast(pl.Float32)
 
 
+def whole_ms(column: str) -> pl.Expr:
+    """That the column is a Unix time in milliseconds: in this century it has thirteen digits."""
+    return pl.col(column).is_between(1_000_000_000_000, 9_999_999_999_999)
+
+
+def amount(column: str) -> pl.Expr:
+    """That the column is 0 or more, and finite. (Polars takes NaN for the greatest of all numbers.)"""
+    return (pl.col(column) >= 0) & pl.col(column).is_finite()
+
+
+def code(column: str) -> pl.Expr:
+    """That the column is a whole number that fits into 32 bits."""
+    return pl.col(column).is_between(-(2**31), 2**31 - 1)
+
+
 def flag(column: str) -> pl.Expr:
     """That the column is 0 or 1."""
     return pl.col(column).is_in([0, 1])

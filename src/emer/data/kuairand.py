@@ -23,7 +23,7 @@ from pathlib import Path
 import polars as pl
 
 from emer.data.adapter import About, Part, Types
-from emer.data.cells import category, flag, log1p, log_seconds, played_to_the_end, text_day
+from emer.data.cells import category, code, flag, log1p, log_seconds, played_to_the_end, text_day, whole_ms
 from emer.data.log import LogTables
 from emer.data.raw import data_folder, read_table
 from emer.errors import DataError
@@ -102,6 +102,7 @@ class KuaiRand:
         flags = (*_FLAGS, "is_hate")
         checks = {c: flag(c) for c in flags}
         checks |= {c: pl.col(c) >= 0 for c in ("play_time_ms", "duration_ms", "comment_stay_time")}
+        checks |= {"tab": code("tab"), "time_ms": whole_ms("time_ms")}
         checks |= {"date": _day().is_not_null(), "hourmin": pl.col("hourmin").is_between(0, 2359)}
         columns = dict.fromkeys(_LOG_COLUMNS, pl.Int64)
         return [Part(path=path, columns=columns, checks=checks) for path in self._found.logs]

@@ -24,6 +24,7 @@ import polars as pl
 
 from emer.data.adapter import About, Part, Types
 from emer.data.cells import (
+    amount,
     beijing_day,
     beijing_hour,
     category,
@@ -97,7 +98,8 @@ class KuaiRec:
             **dict.fromkeys(("user_id", "video_id"), pl.Int64),
             **dict.fromkeys(("play_duration", "video_duration", "timestamp", "watch_ratio"), pl.Float64),
         }
-        checks = {c: pl.col(c) >= 0 for c in ("play_duration", "video_duration")}
+        checks = {c: amount(c) for c in ("play_duration", "video_duration")}
+        checks["watch_ratio"] = ~pl.col("watch_ratio").is_nan()
         # A time in milliseconds would have three digits more.
         checks["timestamp"] = pl.col("timestamp") < 1e11
         return [Part(path=self._file(self._matrix), columns=columns, optional=("timestamp",), checks=checks)]

@@ -22,6 +22,7 @@ import polars as pl
 
 from emer.data.adapter import About, Part, Types
 from emer.data.cells import (
+    amount,
     beijing_day,
     beijing_hour,
     category,
@@ -29,6 +30,7 @@ from emer.data.cells import (
     played_long,
     played_to_the_end,
     text_day,
+    whole_ms,
 )
 from emer.data.log import LogTables
 from emer.data.raw import data_folder, existing, read_table
@@ -39,8 +41,6 @@ LABELS = (*_FLAGS, "long_view", "complete")
 _USER = ("search_active_level", "rec_active_level", "onehot_feat1", "onehot_feat2")
 _LEVELS = tuple(f"{level}_level_category_id" for level in ("first", "second", "third", "fourth"))
 _TEXTS = ("item_type", "upload_type")
-_FIRST_MS = 1_000_000_000_000
-"""A time in milliseconds of this century has thirteen digits."""
 
 ABOUT = About(
     name="KuaiSAR",
@@ -84,8 +84,8 @@ class KuaiSAR:
             **dict.fromkeys(("timestamp", "playing_time", "duration_ms"), pl.Float64),
         }
         checks = {column: flag(column) for column in _FLAGS}
-        checks |= {column: pl.col(column) >= 0 for column in ("playing_time", "duration_ms")}
-        checks["timestamp"] = pl.col("timestamp") >= _FIRST_MS
+        checks |= {column: amount(column) for column in ("playing_time", "duration_ms")}
+        checks["timestamp"] = whole_ms("timestamp")
         path = self._file("rec_inter.csv")
         return [Part(path=path, columns=columns, optional=("playing_time", "duration_ms"), checks=checks)]
 

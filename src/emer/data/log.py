@@ -114,7 +114,8 @@ class InteractionLog(LogTables):
             feedback) if the log has it; each of ``context_categories``. And, where the log knows them:
             ``request`` int64, the request in which the item was a candidate; ``exposed`` Boolean, False for a
             candidate that was not shown (its labels are False and tell nothing); ``explored`` Boolean, shown by
-            chance instead of by score; ``previous_score`` Float32, by which the platform ordered its candidates.
+            chance instead of by score; ``previous_score`` Float32, by which the platform ordered its candidates, 0
+            for one that it never ranked, else more.
     """
 
     exposures: pl.DataFrame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,13 +39,14 @@ class LogStore:
 
     @cached_property
     def index(self) -> list[dict[str, Any]]:
-        """Of each bucket: ``counts`` and ``days``, and of each day ``rows``, ``last_time`` and ``positives``."""
+        """Of each bucket: ``counts`` and ``days``, and of each day ``shown`` (rows), ``last_time``, ``positives``."""
         return [json.loads((_bucket(self.folder, b) / "index.json").read_text()) for b in range(self.buckets)]
 
     @cached_property
     def days(self) -> tuple[int, ...]:
         """Days with exposures, ascending."""
-        return tuple(sorted({int(day) for bucket in self.index for day in bucket["days"]}))
+        found = {int(day) for bucket in self.index for day, of_day in bucket["days"].items() if of_day["shown"]}
+        return tuple(sorted(found))
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -114,26 +116,36 @@ def store_log(adapter: Adapter, folder: Path, *, user_share: float = 1.0, per_bu
     Raises:
         DataError: a file is missing or faulty, the settings make no sense, or no row is left.
     """
-    if not 0 < user_share <= 1:
-        raise DataError(f"user_share is {user_share}; it must lie in (0, 1]")
+    check_share(user_share)
     parts = adapter.parts()
     tables = adapter.tables()
     sizes = [estimated_rows(part.path) for part in parts]
     buckets = Buckets(folder / "raw", buckets_for(int(sum(sizes) * user_share), per_bucket))
+    store = LogStore(folder / "log", buckets.count, tables)
+    todo = [b for b in range(buckets.count) if not (_bucket(store.folder, b) / "index.json").is_file()]
     with counting("Reading", sum(sizes)) as advance:
         for number in range(len(parts)):
-            if not buckets.has(number):
+            if todo and not buckets.has(number):
                 batches = _batches(adapter, number, user_share, advance)
                 buckets.write(number, batches, bucket_of(adapter.user, buckets.count))
-    store = LogStore(folder / "log", buckets.count, tables)
-    with counting("Mapping", buckets.count) as advance:
-        for number in range(buckets.count):
-            if not (_bucket(store.folder, number) / "index.json").is_file():
-                _map_bucket(adapter, tables, buckets.read(number), _bucket(store.folder, number))
+    with counting("Mapping", len(todo)) as advance:
+        for number in todo:
+            _map_bucket(adapter, tables, buckets.read(number), _bucket(store.folder, number))
             advance(1)
+    shutil.rmtree(buckets.folder, ignore_errors=True)
     if not store.days:
         raise DataError(f"{', '.join(part.path.name for part in parts)}: no exposure to read")
     return store
+
+
+def check_share(user_share: float) -> None:
+    """Refuse what is no share of the users.
+
+    Raises:
+        DataError: it does not lie in (0, 1].
+    """
+    if not isinstance(user_share, int | float) or not 0 < user_share <= 1:
+        raise DataError(f"user_share is {user_share!r}; it must lie in (0, 1]")
 
 
 def _batches(adapter: Adapter, number: int, user_share: float, advance: Any) -> Iterator[pl.DataFrame]:
@@ -154,7 +166,7 @@ def _map_bucket(adapter: Adapter, tables: LogTables, raw: pl.DataFrame, folder: 
             with atomic_path(folder / f"{day}.parquet") as temporary:
                 rows.write_parquet(temporary, compression="lz4")
             index["days"][str(day)] = {
-                "rows": rows.height,
+                "shown": int(rows["exposed"].sum()) if "exposed" in rows.columns else rows.height,
                 "last_time": rows["time_ms"].max(),
                 "positives": {label: int(rows[label].sum()) for label in tables.labels},
             }

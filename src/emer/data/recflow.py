@@ -31,7 +31,7 @@ from pathlib import Path
 import polars as pl
 
 from emer.data.adapter import About, Part, Types
-from emer.data.cells import beijing_day, beijing_hour, flag, log_seconds
+from emer.data.cells import beijing_day, beijing_hour, flag, log_seconds, whole_ms
 from emer.data.log import LogTables, day_number, day_text
 from emer.data.raw import data_folder, first_rows
 from emer.errors import DataError
@@ -48,8 +48,6 @@ LABELS = ("effective_view", "long_view", "like", "follow", "forward", "comment")
 _USER = ("age", "gender", "province")
 _VIDEO_CATEGORIES = ("author_id", "category_level_one", "category_level_two", "upload_type")
 _VIDEO = (*_VIDEO_CATEGORIES, "upload_timestamp", "duration")
-_FIRST_MS = 1_000_000_000_000
-"""A time in milliseconds of this century has thirteen digits."""
 
 ABOUT = About(
     name="RecFlow",
@@ -104,7 +102,7 @@ class RecFlow:
         checks = {stage: flag(stage) for stage in ("realshow", *STAGES)}
         checks |= {label: (~shown | flag(label)).fill_null(False) for label in LABELS}
         checks["playing_time"] = (~shown | (pl.col("playing_time") >= 0)).fill_null(False)
-        checks["request_timestamp"] = pl.col("request_timestamp") >= _FIRST_MS
+        checks["request_timestamp"] = whole_ms("request_timestamp")
         ids = ("request_id", "request_timestamp", "user_id", "video_id")
         feedback = (*_RANKED, "playing_time", *LABELS)
         columns = dict.fromkeys((*ids, *_USER, *_VIDEO, "realshow", *STAGES, *feedback), pl.Int64)

@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from emer.data.adapter import About, Part, Types
-from emer.data.cells import DAY_MS, flag, log1p, played_to_the_end
+from emer.data.cells import DAY_MS, code, flag, log1p, played_to_the_end
 from emer.data.log import PERIODS, LogTables
 from emer.data.raw import data_folder, existing, read_table
 
@@ -71,6 +71,7 @@ class WeChat:
     def parts(self) -> Sequence[Part]:
         columns: Types = dict.fromkeys(("userid", "feedid", "date_", "device", *_FLAGS, "play"), pl.Int64)
         checks = {column: flag(column) for column in _FLAGS}
+        checks["device"] = code("device")
         checks |= {"play": pl.col("play") >= 0, "date_": pl.col("date_").is_between(0, PERIODS - 1)}
         return [Part(path=self._file("user_action.csv"), columns=columns, checks=checks)]
 

@@ -42,6 +42,12 @@ def _describe(cfg: DictConfig, folder: Place) -> Path:
 
 
 def set_threads(cfg: DictConfig) -> None:
-    """Limit torch's threads to ``cfg.num_threads`` where it is set."""
+    """Limit torch's threads to ``cfg.num_threads`` where it is set.
+
+    Raises:
+        EmerError: it is no positive whole number.
+    """
     if cfg.num_threads is not None:
-        torch.set_num_threads(int(cfg.num_threads))
+        if type(cfg.num_threads) is not int or cfg.num_threads < 1:
+            raise EmerError(f"num_threads is {cfg.num_threads!r}; it must be a whole number of at least 1, or null")
+        torch.set_num_threads(cfg.num_threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
+from emer.data.assemble import at_least, names, yes_or_no
 from emer.data.log import day_text
 from emer.errors import DataError
 from emer.pxtr.day_rows import DayRows, FrameRows, Piece, RowBatches
 from emer.pxtr.features import Columns, Encoder
-from emer.pxtr.model_choice import build_model
+from emer.pxtr.model_choice import build_model, check_choice
 from emer.pxtr.module import Prediction, PxtrModule
 
 
@@ -64,9 +66,16 @@ class ChainSettings:
 
     def __post_init__(self) -> None:
         whole = ("epochs", "batch_size", "min_train_days", "retrain_days", "warm_epochs", "hash_size", "rows_in_memory")
-        for name in whole:
-            if getattr(self, name) < 1:
-                raise DataError(f"pxtr model: {name} is {getattr(self, name)}; it must be at least 1")
+        for name in (*whole, "min_count"):
+            at_least(f"pxtr model: {name}", getattr(self, name), 1)
+        names("pxtr model: hashed", self.hashed)
+        yes_or_no("pxtr model: warm_start", self.warm_start)
+        for name in ("learning_rate", "weight_decay"):
+            rate = getattr(self, name)
+            if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+                raise DataError(f"pxtr model: {name} is {rate!r}; it must be a number, and at least 0")
+        sizes = ("experts", "expert_size", "tower_size", "embedding_size", "own_experts", "layers")
+        check_choice(self.kind, {name: getattr(self, name) for name in sizes}, self.dropout)
 
 
 @dataclass(frozen=True)

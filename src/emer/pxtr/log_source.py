@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any
 from rich.console import Console
 
 from emer.data.adapter import Adapter
-from emer.data.assemble import RequestSettings
+from emer.data.assemble import RequestSettings, at_least, names, yes_or_no
 from emer.data.cache import config_hash, file_fingerprint, resume_once
-from emer.data.log_store import store_log
+from emer.data.log_store import check_share, store_log
+from emer.errors import DataError
 from emer.pxtr.build import NEEDED, PxtrSettings, build_requests
 from emer.pxtr.calibration import calibration_tables
 from emer.pxtr.forward_chain import ChainSettings
 
-_VERSION = 2
+_VERSION = 3
 """Part of the cache key: raise it whenever the code would make other requests of the same input."""
 
 _SPACE = 6
@@ -59,6 +61,17 @@ class LogSource:
     user_share: float = 1.0
     rows_per_bucket: int = 1_000_000
     reference: bool = False
+
+    def __post_init__(self) -> None:
+        for name, smallest in {"rows_per_bucket": 1, "noisy_below": 0, "seed": 0}.items():
+            at_least(name, getattr(self, name), smallest)
+        if not isinstance(self.smoothing, int | float) or not 0 < self.smoothing < math.inf:
+            raise DataError(f"smoothing is {self.smoothing!r}; it must be a number above 0")
+        check_share(self.user_share)
+        for name in ("objectives", "positive"):
+            names(name, getattr(self, name))
+        for name in ("hidden", "reference"):
+            yes_or_no(name, getattr(self, name))
 
     def prepare(self, cache_dir: Path) -> Path:
         """The folder ``<name>-<hash>`` below ``cache_dir``; the hash covers settings and input files.

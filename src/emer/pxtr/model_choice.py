@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from emer.errors import EmerError
@@ -44,27 +44,36 @@ def build_model(
     Raises:
         EmerError: the name is unknown, a number is out of range, or there are no features.
     """
-    if kind not in get_args(Kind):
-        raise EmerError(f"pxtr model: kind is {kind!r}; it must be one of {', '.join(get_args(Kind))}")
-    for name, value in (
-        ("objectives", objectives),
-        ("experts", experts),
-        ("expert_size", expert_size),
-        ("tower_size", tower_size),
-        ("embedding_size", embedding_size),
-        ("own_experts", own_experts),
-        ("layers", layers),
-        *((f"category_sizes[{place}]", size) for place, size in enumerate(category_sizes)),
-    ):
-        if type(value) is not int or value < 1:
-            raise EmerError(f"pxtr model: {name} is {value}; it must be a whole number of at least 1")
-    if not 0 <= dropout < 1:
-        raise EmerError(f"pxtr model: dropout is {dropout}; it must be at least 0 and below 1")
+    sizes = {
+        "objectives": objectives,
+        "experts": experts,
+        "expert_size": expert_size,
+        "tower_size": tower_size,
+        "embedding_size": embedding_size,
+        "own_experts": own_experts,
+        "layers": layers,
+    }
+    check_choice(kind, sizes | {f"category_sizes[{p}]": size for p, size in enumerate(category_sizes)}, dropout)
     if numbers < 0 or not (category_sizes or numbers):
         raise EmerError(f"pxtr model: {len(category_sizes)} categories and {numbers} numbers; give it a feature")
     if kind == "single_task":
         return SingleTask(category_sizes, numbers, objectives, expert_size, tower_size, embedding_size, dropout)
-    sizes = (experts, expert_size, tower_size, embedding_size, dropout)
+    usual = (experts, expert_size, tower_size, embedding_size, dropout)
     if kind == "ple":
-        return PLE(category_sizes, numbers, objectives, *sizes, own_experts, layers)
-    return MMoE(category_sizes, numbers, objectives, *sizes)
+        return PLE(category_sizes, numbers, objectives, *usual, own_experts, layers)
+    return MMoE(category_sizes, numbers, objectives, *usual)
+
+
+def check_choice(kind: str, sizes: Mapping[str, int], dropout: float) -> None:
+    """Refuse what :func:`build_model` cannot build.
+
+    Raises:
+        EmerError: the name is unknown, or a number is out of range.
+    """
+    if kind not in get_args(Kind):
+        raise EmerError(f"pxtr model: kind is {kind!r}; it must be one of {', '.join(get_args(Kind))}")
+    for name, value in sizes.items():
+        if type(value) is not int or value < 1:
+            raise EmerError(f"pxtr model: {name} is {value}; it must be a whole number of at least 1")
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise EmerError(f"pxtr model: dropout is {dropout}; it must be at least 0 and below 1")

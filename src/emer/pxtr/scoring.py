@@ -120,7 +120,9 @@ class Scoring:
 
     def run(self) -> None:
         """Write ``scored/<split>/<bucket>/<day>.parquet`` below the folder."""
-        saved, days = self.folder / "learnt.pt", [d for d in self.store.days if d <= self.splits[-1]]
+        # What was learnt without the trees is no start for a run with them.
+        saved = self.folder / ("learnt.pt" if self.learnt.reference is None else "learnt-reference.pt")
+        days = [d for d in self.store.days if d <= self.splits[-1]]
         if saved.is_file():
             self.learnt = torch.load(saved, weights_only=False)
         turns = {block.days[0]: block for block in self.blocks}
@@ -193,7 +195,7 @@ class Scoring:
         return tuple(f"hidden_{o.name}_{i}" for o in self.objectives for i in range(size))
 
     def _measure(self, frame: pl.DataFrame, targets: np.ndarray) -> None:
-        total = sum(b["days"][str(d)]["rows"] for b in self.store.index for d in self.splits if str(d) in b["days"])
+        total = sum(b["days"][str(d)]["shown"] for b in self.store.index for d in self.splits if str(d) in b["days"])
         if total > _MEASURED:
             chosen = frame.select(share_of("user_id", _MEASURED / total)).to_series().to_numpy()
             frame, targets = frame.filter(chosen), targets[chosen]
