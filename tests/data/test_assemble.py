@@ -108,6 +108,12 @@ def test_windows_group_consecutive_exposures_across_days() -> None:
     assert groups(log_of(ROWS), grouping="windows", window=2) == [[20, 21], [10, 11], [10, 12]]
 
 
+def test_day_windows_end_with_the_day() -> None:
+    rows = [*ROWS, (1, 14, 0, 80), (1, 15, 1, 30)]
+    assert groups(log_of(rows), grouping="day_windows", window=3) == [[20, 21], [10, 11, 12], [10, 13, 15]]
+    assert groups(log_of(rows), grouping="day_windows", window=2) == [[20, 21], [10, 11], [12, 14], [10, 13]]
+
+
 def test_shared_time_groups_what_was_delivered_together() -> None:
     assert groups(log_of(ROWS), grouping="shared_time") == [[20, 21]]
 
@@ -252,7 +258,7 @@ def test_parts_of_the_users_sample_on_their_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"grouping": "session"}, "known are user_day, windows, shared_time, logged"),
+        ({"grouping": "session"}, "known are user_day, windows, day_windows, shared_time, logged"),
         ({"test_on": "chance"}, "known are all, random"),
         (
             {"train": ["2022-05-01", "2022-05-03"]},

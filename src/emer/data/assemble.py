@@ -14,7 +14,7 @@ from emer.data.unexposed import sample_unexposed
 from emer.errors import DataError
 from emer.ranking import MAX_CANDIDATES
 
-GROUPINGS = ("user_day", "windows", "shared_time", "logged")
+GROUPINGS = ("user_day", "windows", "day_windows", "shared_time", "logged")
 TESTS = ("all", "random")
 
 
@@ -25,9 +25,11 @@ class RequestSettings:
     Attributes:
         train, validation, test: first and last day of each split (inclusive; ISO dates, or the numbers of periods where
             a log has no clock), in order of time.
-        grouping: ``user_day``: all exposures of a user on one day; ``windows``: ``window`` consecutive
-            exposures of a user within one split; ``shared_time``: exposures of a user with one ``time_ms``
-            (requests proper, where the log delivers several items together); ``logged``: the requests of the log.
+        grouping: ``user_day``: all exposures of a user on one day; ``day_windows``: ``window`` consecutive exposures
+            of a user within a day; ``windows``: the same across days of one split, for sparse logs, whose later
+            candidates have pxtrs that know of feedback on the request's earlier ones; ``shared_time``: exposures of a
+            user with one ``time_ms`` (requests proper, where the log delivers several items together); ``logged``: the
+            requests of the log.
         window: exposures per window.
         min_exposed_train: exposed items that a training request needs; below 2 there is no pair to learn
             from.
@@ -59,7 +61,7 @@ class RequestSettings:
             at_least(name, getattr(self, name), smallest)
         if self.unexposed >= MAX_CANDIDATES:
             raise DataError(f"unexposed is {self.unexposed}; a request has at most {MAX_CANDIDATES:,} candidates")
-        if self.grouping == "windows" and self.window < self.min_exposed_evaluation:
+        if self.grouping in ("windows", "day_windows") and self.window < self.min_exposed_evaluation:
             raise DataError(
                 f"windows of {self.window} exposures never have the {self.min_exposed_evaluation} that "
                 "min_exposed_evaluation asks for"
@@ -217,14 +219,15 @@ def _grouped(rows: pl.DataFrame, settings: RequestSettings, split: str) -> pl.Da
     keys = {
         "user_day": ["user_id", "day"],
         "windows": ["user_id", "window"],
+        "day_windows": ["user_id", "day", "window"],
         "shared_time": ["user_id", "day", "time_ms"],
         "logged": ["user_id", "request"],
     }[settings.grouping]
     if settings.grouping == "logged" and "request" not in rows.columns:
         raise DataError("grouping=logged needs a log that says which request a row belongs to; choose another grouping")
-    if settings.grouping == "windows":
-        count = pl.int_range(pl.len()).over("user_id") // settings.window
-        rows = rows.with_columns(count.alias("window"))
+    if "window" in keys:
+        count = pl.int_range(pl.len()).over(key for key in keys if key != "window")
+        rows = rows.with_columns((count // settings.window).alias("window"))
     shown = pl.col("exposed").sum() if "exposed" in rows.columns else pl.len()
     rows = rows.unique([*keys, "item_id"], keep="first", maintain_order=True)
     rows = rows.filter(shown.over(keys) >= _least(settings, split))
