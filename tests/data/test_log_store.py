@@ -37,6 +37,7 @@ def everything(store: LogStore) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("per_bucket", [500, 1_000_000])
+@pytest.mark.slow
 def test_the_store_holds_the_log(adapter: Adapter, tmp_path: Path, per_bucket: int) -> None:
     log, counts = load_log(adapter)
     store = store_log(adapter, tmp_path, per_bucket=per_bucket)

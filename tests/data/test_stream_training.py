@@ -64,6 +64,7 @@ def fit(data: RequestDataModule, folder: Path, *callbacks: pl.Callback, **option
 
 @pytest.mark.parametrize(("stream", "workers"), [(False, 0), (True, 0), (True, 2)])
 @pytest.mark.parametrize("step", [4, 8, 12])  # 6 steps per epoch: the middle of two epochs, the end of one
+@pytest.mark.slow
 def test_a_scheduled_run_resumes_anywhere(log_folder: Path, stream: bool, workers: int, step: int) -> None:
     def data() -> RequestDataModule:
         options: dict[str, Any] = {"batch_size": 4, "seed": 5, "num_workers": workers}

@@ -70,7 +70,7 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
     few_of = {name: table.select(np.arange(len(table)) < 128) for name, table in tables.items()}
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        for method in METHODS:
+        for method in [name for name in METHODS if name != "production"]:  # the log does not say how it was ordered
             few = ["method.tuner.n_trials=4"] if method == "fusion_formula" else []
             schema = few_of["train"].schema
             module = instantiate(method_config(f"method={method}", *few).method.module, schema=schema)

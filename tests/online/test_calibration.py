@@ -33,6 +33,7 @@ def fitted(detuned) -> tuple[Setting, Marginals, list[Marginals]]:
     return (*calibrate(detuned, USERS, rounds=8, slopes=False, progress=seen.append), seen)
 
 
+@pytest.mark.slow
 def test_the_standard_policys_rates_come_out(fitted) -> None:
     _, found, seen = fitted
     before, after = seen[0].misfit()["standard"], found.misfit()["standard"]
@@ -65,6 +66,7 @@ def test_rates_are_totals_over_impressions(detuned) -> None:
     assert click["difference_percent"] == pytest.approx(100 * (found.rates["standard"]["click"] / 0.3787 - 1))
 
 
+@pytest.mark.slow
 def test_the_card_has_every_constant_and_its_limits(fitted) -> None:
     setting, found, _ = fitted
     card = simulation_card(setting, found, USERS[:80])

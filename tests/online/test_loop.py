@@ -87,6 +87,7 @@ def test_the_log_has_every_request_once_in_its_hour(finished) -> None:
         assert (((table.time_ms - start) // 3_600_000) == hour).all()
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_no_trace(finished, tmp_path) -> None:
     """Killed at the end of one hour, and in the middle of another after its log was written."""
     first = loop(tmp_path / "b")

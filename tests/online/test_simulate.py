@@ -48,6 +48,7 @@ def per_cent(totals: dict[str, Totals], name: str, arm: str, base: str) -> tuple
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
+@pytest.mark.slow
 def test_blocks_and_shards_change_nothing(block) -> None:
     place = setting()
     whole = walk_totals(place.walk(np.arange(60)), NamedArm("pltr:0.5").score(place.world), 2)
@@ -120,12 +121,14 @@ def test_a_handful_of_changed_users_gives_no_interval() -> None:
     assert twins["Like"].percent_low > 0
 
 
+@pytest.mark.slow
 def test_a_random_order_is_worst() -> None:
     for name in ("stay_time", "expected_like"):
         difference, error = per_cent(many(), name, "random", "fusion_formula")
         assert difference + 3 * error < 0
 
 
+@pytest.mark.slow
 def test_dividing_by_watch_time_pays_where_time_is_the_currency() -> None:
     """The mechanism of the paradox: eta = 1 spends the session in seconds, eta = 0 in impressions."""
     difference, error = per_cent(many(1.0), "expected_like", "pltr:1.0", "pltr")
@@ -154,6 +157,7 @@ def test_lifetime_is_between_one_and_seven_days() -> None:
     assert lifetime(totals["random"], "return_chance").sum() < lifetime(totals["fusion_formula"], "return_chance").sum()
 
 
+@pytest.mark.slow
 def test_lifetime_grows_with_the_wish_to_return() -> None:
     days = []
     for more in (0.0, 0.5):

@@ -178,6 +178,7 @@ def test_a_complete_folder_is_reused(prepared: Path, files: Path, monkeypatch: p
     assert source(files).prepare(prepared.parent) == prepared
 
 
+@pytest.mark.slow
 def test_equal_input_gives_equal_requests(prepared: Path, files: Path, tmp_path: Path) -> None:
     again = source(files).prepare(tmp_path)
     assert again.name == prepared.name
@@ -252,6 +253,7 @@ def test_a_days_feedback_reaches_no_pxtr_or_number_of_that_day(files: Path, tmp_
     assert not np.array_equal(one.test.pxtr, two.test.pxtr)
 
 
+@pytest.mark.slow
 def test_reference_is_printed_and_saved(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = {"objectives": ["pctr", "pvtr"], "reference": True}
     folder = source(files, **short).prepare(tmp_path)
@@ -260,6 +262,7 @@ def test_reference_is_printed_and_saved(files: Path, tmp_path: Path, capsys: pyt
     assert "HistGB" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_reference_asked_for_after_an_interruption_is_made(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +329,7 @@ def everything(folder: Path) -> dict[tuple[int, int], tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_buckets_of_users_and_pieces_of_rows_change_no_request(prepared: Path, files: Path, tmp_path: Path) -> None:
     model = ChainSettings(**{**vars(source(files).model), "rows_in_memory": 500})
     cut = source(files, rows_per_bucket=1500, model=model).prepare(tmp_path)
@@ -339,6 +343,7 @@ def test_buckets_of_users_and_pieces_of_rows_change_no_request(prepared: Path, f
     assert quality["pctr"]["auc"] == pytest.approx(whole["pctr"]["auc"], abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learns", [1, 2, 4])
 def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_requests(
     prepared: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learns: int
@@ -363,6 +368,7 @@ def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_requests(
         assert one.fingerprint() == two.fingerprint()
 
 
+@pytest.mark.slow
 def test_user_share_keeps_whole_users(prepared: Path, files: Path, tmp_path: Path) -> None:
     some = everything(source(files, user_share=0.5, objectives=["pctr", "pvtr"]).prepare(tmp_path))
     users = {user for user, _ in some}
@@ -372,6 +378,7 @@ def test_user_share_keeps_whole_users(prepared: Path, files: Path, tmp_path: Pat
         source(files, user_share=0.0)
 
 
+@pytest.mark.slow
 def test_hidden_states_become_item_numbers(files: Path, tmp_path: Path) -> None:
     table = read_requests(source(files, objectives=["pctr", "pvtr"], hidden=True).prepare(tmp_path) / "test")
     names = [f"hidden_{o}_{i}" for o in ("pctr", "pvtr") for i in range(8)]
@@ -385,6 +392,7 @@ def test_hidden_states_become_item_numbers(files: Path, tmp_path: Path) -> None:
     assert np.abs(residual).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_test_on_random_exposures(files: Path, tmp_path: Path) -> None:
     root = tmp_path / "both"
     shutil.copytree(files, root)
@@ -428,6 +436,7 @@ def public(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return name, folder, read_splits(folder)
 
 
+@pytest.mark.slow
 def test_a_public_data_set_becomes_valid_requests(public: tuple[str, Path, Splits]) -> None:
     name, folder, splits = public
     assert validate_folder(folder).ok
@@ -441,6 +450,7 @@ def test_a_public_data_set_becomes_valid_requests(public: tuple[str, Path, Split
         assert not table.label[~table.exposed].any()
 
 
+@pytest.mark.slow
 def test_pxtrs_of_a_public_data_set_order_what_can_be_ordered(public: tuple[str, Path, Splits]) -> None:
     name, folder, _ = public
     pooled = json.loads((folder / "calibration.json").read_text())["pooled"]
@@ -449,6 +459,7 @@ def test_pxtrs_of_a_public_data_set_order_what_can_be_ordered(public: tuple[str,
     assert pooled[first]["ece"] < 0.12
 
 
+@pytest.mark.slow
 def test_what_the_platform_did_is_kept_where_it_is_known(public: tuple[str, Path, Splits]) -> None:
     name, _, splits = public
     test = splits.test

@@ -96,6 +96,7 @@ def same(first, second) -> bool:
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.slow
 def test_the_base_learns_as_if_it_were_alone(tables, tmp_path, clip) -> None:
     """Its weights stay 1 while none is accepted: it must become what training without IPPO gives on the same
     batches. A gradient norm of both models, a shared parameter or a wrong start would part them. The reference, whose

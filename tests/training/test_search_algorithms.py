@@ -82,6 +82,7 @@ def test_starts_at_the_start_and_stays_in_the_cube(algorithm):
     assert len(np.unique(points, axis=0)) > 0.9 * len(points)
 
 
+@pytest.mark.slow
 def test_stopped_and_restored_equals_uninterrupted(algorithm):
     whole = finish(search(algorithm, budget=60 if algorithm != "gp" else 20, seed=4))
     for stop in (0, 1, 7, len(whole.trials) - 1):

@@ -56,6 +56,7 @@ def requests(world: World, count: int = 90) -> tuple[np.ndarray, np.ndarray, np.
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.slow
 def test_the_kernel_is_numpys(size: str, change: str) -> None:
     videos, candidates = SIZES[size]
     world = build_world(-3, USERS, videos, replace(WorldParameters(), **CHANGES[change]))

@@ -31,6 +31,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 999])
+@pytest.mark.slow
 def test_blocks_do_not_matter(block):
     assert same(walk(days=2, users=40, block=block)[1], walk(days=2, users=40)[1])
 
@@ -89,6 +90,7 @@ def test_impressions_do_not_depend_on_the_ranker_when_they_are_the_currency():
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 def test_worse_ranking_shows_more_videos_when_time_is_the_currency():
     counts = [walk(score=s, gamma=0.0)[1].exposed.sum() for s in (fusion_score, lambda p: -fusion_score(p))]
     assert counts[1] > 1.2 * counts[0]
