@@ -116,8 +116,8 @@ def test_grouping_goes_on_with_the_bucket_it_was_at(
         patch.setattr(long_build, "write_bucket", stopped(long_build.write_bucket, 99, again))
         patch.setattr(LongMapping, "apply", None)  # no file is read again
         folder = prepared(tmp_path, root)
-    assert [c[-1] for c in calls] == ["part-000000", "part-000001"]
-    assert [c[-1] for c in again] == [f"part-{n:06}" for n in range(2, len(again) + 2)] and len(again) > 1
+    assert [c[-1] for c in calls] == ["part-00000", "part-00001"]
+    assert [c[-1] for c in again] == [f"part-{n:05}" for n in range(2, len(again) + 2)] and len(again) > 1
     for path, changed in before.items():
         assert (folder / path.relative_to(result)).stat().st_mtime_ns == changed
     assert not list(folder.rglob(".*"))

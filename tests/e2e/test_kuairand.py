@@ -37,7 +37,7 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
         assert quality["pooled"][objective]["auc"] > trees["auc"][objective] - 0.03
         assert quality["pooled"][objective]["ece"] < 0.02
     assert "AUC HistGB" in prepared.out
-    for name in ("calibration.png", "source.json", "test/part-0.parquet"):
+    for name in ("calibration.png", "source.json", "test/part-00000.parquet"):
         assert (prepared.folder / name).is_file()
     tables = splits_of(prepared.folder)
     assert len(tables["train"]) > 10_000 and len(tables["validation"]) > 1_000 and len(tables["test"]) > 1_500

@@ -52,7 +52,7 @@ def build_requests(
             done = buckets.folder / f"grouped-{number:06}.json"
             if not done.is_file():
                 try:
-                    found = write_bucket(buckets.read(number), mapping, cuts, result, f"part-{number:06}")
+                    found = write_bucket(buckets.read(number), mapping, cuts, result, f"part-{number:05}")
                 except RequestError as fault:
                     raise _located(fault, mapping, files) from fault
                 write_json(done, found)

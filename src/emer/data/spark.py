@@ -259,7 +259,7 @@ def _arrow(rows: pl.DataFrame) -> Batches:
 def _write_group(mapping: LongMapping, cuts: tuple[int, int], result: Path, group: pa.Table) -> pa.Table:
     """Write the requests of a bucket where :func:`emer.data.long_build.build_requests` would."""
     rows = pl.DataFrame(group)
-    name = f"part-{rows[_BUCKET][0]:06}"
+    name = f"part-{rows[_BUCKET][0]:05}"
     counts, fault = "", ""
     try:
         counts = json.dumps(write_bucket(rows.drop(_BUCKET), mapping, cuts, result, name))

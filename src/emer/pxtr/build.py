@@ -129,7 +129,7 @@ def _write(scoring: Scoring, schema: Schema, result: Path) -> dict[str, dict[str
                 rows = scoring.scored(split, bucket)
                 if rows.height:
                     table = group(_encoded(rows, encoder, names, scoring), schema)
-                    write_requests(table, result / split / f"part-{bucket}.parquet")
+                    write_requests(table, result / split / f"part-{bucket:05}.parquet")
                     counts[split].update(_counts(table))
                 advance(1)
     return {split: dict(found) for split, found in counts.items()}

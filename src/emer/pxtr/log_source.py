@@ -19,6 +19,7 @@ from emer.errors import DataError
 from emer.pxtr.build import NEEDED, PxtrSettings, build_requests
 from emer.pxtr.calibration import calibration_tables
 from emer.pxtr.forward_chain import ChainSettings
+from emer.pxtr.targets import WATCH
 
 _VERSION = 3
 """Part of the cache key: raise it whenever the code would make other requests of the same input."""
@@ -26,10 +27,12 @@ _VERSION = 3
 _SPACE = 6
 """Bytes written between, for each byte read, about: rows in buckets, the log, features, candidates."""
 
-PXTRS = (
-    "Predicted by a multi-task model that is retrained along the days; every pxtr is predicted by a model of earlier "
-    "days only. pvtr is the expected watch time in seconds: φ exp(predicted log(1 + seconds)) - 1, with φ such that "
-    "the mean is right on the last training day."
+_PXTRS = (
+    "Predicted by a model ({kind}) that learns along the days; every pxtr is predicted by a model of earlier days only."
+)
+_PVTR = (
+    " pvtr is the expected watch time in seconds: φ exp(predicted log(1 + seconds)) - 1, with φ such that the mean is "
+    "right on the last training day."
 )
 
 
@@ -100,7 +103,8 @@ class LogSource:
 
         def build(between: Path, result: Path) -> None:
             store = store_log(self.adapter, between, user_share=self.user_share, per_bucket=self.rows_per_bucket)
-            about: dict[str, Any] = {**asdict(self.adapter.about), "pxtrs": PXTRS, "reading": reading}
+            pxtrs = _PXTRS.format(kind=self.model.kind) + (_PVTR if WATCH in self.objectives else "")
+            about: dict[str, Any] = {**asdict(self.adapter.about), "pxtrs": pxtrs, "reading": reading}
             about["counts"] = store.counts
             build_requests(
                 store, between, result, self.requests, pxtr, about=about, reference=self.reference

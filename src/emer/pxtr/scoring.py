@@ -64,7 +64,7 @@ class Learnt:
 
 
 class Scoring:
-    """The second step: see the module.
+    """The second step from a stored log to requests, after :class:`emer.data.assembly.Assembly`.
 
     On each day its candidates are predicted; then its exposures become training rows, and history. What was learnt is
     saved after every day, so that an interrupted run goes on there.
@@ -81,7 +81,7 @@ class Scoring:
         hidden: bool = False,
         reference: bool = False,
     ) -> None:
-        """Prepare.
+        """Nothing learnt yet.
 
         Args:
             assembly: which has run.
@@ -105,9 +105,9 @@ class Scoring:
         chain = ForwardChain(columns, len(self.objectives), watch, settings, seed)
         trees = Reference(self.objectives) if reference else None
         self.learnt = Learnt(history, chain, Encoder(self.ranker_columns(columns)), trees)
-        self.splits = [d for d in self.store.days if any(first <= d <= last for first, last in days.values())]
+        self.predicted_days = [d for d in self.store.days if any(first <= d <= last for first, last in days.values())]
         self.train_end = days["train"][1]
-        self.blocks = plan_blocks(self.store.days, self.splits, settings)
+        self.blocks = plan_blocks(self.store.days, self.predicted_days, settings)
         targets = [f"target_{o.name}" for o in self.objectives]
         self.rows = StoredRows(self.folder / "rows", targets, settings.rows_in_memory)
 
@@ -122,7 +122,7 @@ class Scoring:
         """Write ``scored/<split>/<bucket>/<day>.parquet`` below the folder."""
         # What was learnt without the trees is no start for a run with them.
         saved = self.folder / ("learnt.pt" if self.learnt.reference is None else "learnt-reference.pt")
-        days = [d for d in self.store.days if d <= self.splits[-1]]
+        days = [d for d in self.store.days if d <= self.predicted_days[-1]]
         if saved.is_file():
             self.learnt = torch.load(saved, weights_only=False)
         turns = {block.days[0]: block for block in self.blocks}
@@ -130,7 +130,7 @@ class Scoring:
             advance(self.learnt.next)
             for day in days[self.learnt.next :]:
                 if day in turns:
-                    self._end_block()
+                    self._fit_reference()
                     self.learnt.chain.learn(turns[day], self.rows)
                     self.learnt.block = turns[day]
                 self._pass(day)
@@ -138,9 +138,9 @@ class Scoring:
                 with atomic_path(saved) as temporary:
                     torch.save(self.learnt, temporary)
                 advance(1)
-        self._end_block()
+        self._fit_reference()
 
-    def _end_block(self) -> None:
+    def _fit_reference(self) -> None:
         if self.learnt.block is not None and self.learnt.reference is not None:
             self.learnt.reference.add(self.learnt.block, self.learnt.chain.encoder, self.rows)
 
@@ -151,7 +151,7 @@ class Scoring:
         return pl.concat([pl.read_parquet(path, glob=False) for path in paths]) if paths else pl.DataFrame()
 
     def _pass(self, day: int) -> None:
-        predicted, history = day in self.splits, self.learnt.history
+        predicted, history = day in self.predicted_days, self.learnt.history
         if predicted:
             for split, bucket, path in self.assembly.of_day(day):
                 self._score(pl.read_parquet(path, glob=False), self._scored(split, bucket, day))
@@ -195,7 +195,9 @@ class Scoring:
         return tuple(f"hidden_{o.name}_{i}" for o in self.objectives for i in range(size))
 
     def _measure(self, frame: pl.DataFrame, targets: np.ndarray) -> None:
-        total = sum(b["days"][str(d)]["shown"] for b in self.store.index for d in self.splits if str(d) in b["days"])
+        total = sum(
+            b["days"][str(d)]["shown"] for b in self.store.index for d in self.predicted_days if str(d) in b["days"]
+        )
         if total > _MEASURED:
             chosen = frame.select(share_of("user_id", _MEASURED / total)).to_series().to_numpy()
             frame, targets = frame.filter(chosen), targets[chosen]
