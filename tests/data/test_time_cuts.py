@@ -122,12 +122,12 @@ def test_a_log_of_too_few_times_is_not_cut(times: list[int]) -> None:
 
 
 def test_fractions_are_three_shares_of_one() -> None:
-    check_fractions((0.7, 0.1, 0.2))
-    check_fractions([1 / 3, 1 / 3, 1 / 3])
+    check_fractions((0.7, 0.1, 0.2), "data.source.fractions")
+    check_fractions([1 / 3, 1 / 3, 1 / 3], "data.source.fractions")
     for wrong in ([0.7, 0.3], [0.5, 0.5, 0.5], [1.0, 0.0, 0.0], [1.2, -0.4, 0.2], ["0.7", "0.1", "0.2"], 0.7, None):
         with pytest.raises(
             DataError, match=r"data\.source\.fractions are .*; give three positive numbers that sum to 1"
         ):
-            check_fractions(wrong)  # type: ignore[arg-type]
+            check_fractions(wrong, "data.source.fractions")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="fractions"):
         histogram([1, 2, 3]).cuts([0.5, 0.5, 0.5])

@@ -46,7 +46,7 @@ class LongSource:
         """
         if self.mapping is None:
             raise DataError("data.mapping is not set; give the YAML file that says which columns mean what")
-        check_fractions(self.fractions)
+        check_fractions(self.fractions, "data.source.fractions")
         if self.engine not in ("polars", "spark"):
             raise DataError(f"data.source.engine is {self.engine!r}; known are polars, spark")
         mapping = LongMapping.read(str(self.mapping))

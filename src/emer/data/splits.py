@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from emer.data.parquet import check_repeats, joined, parquet_files, read_files
 from emer.data.places import Place, place
 from emer.data.reading import refuse
 from emer.data.table import RequestTable
+from emer.data.time_cuts import check_fractions
 from emer.errors import DataError
 from emer.requests import Schema
 
@@ -109,8 +109,7 @@ def split_by_time(table: RequestTable, fractions: Sequence[float] = DEFAULT_FRAC
         DataError: the fractions are not three positive numbers that sum to 1, or there are fewer than three
             distinct timestamps.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-        raise DataError(f"fractions are {list(fractions)}; give three positive numbers that sum to 1")
+    check_fractions(fractions, "fractions")
     order = np.lexsort((table.request_id, table.time_ms))
     time = table.time_ms[order]
     changes = np.flatnonzero(time[1:] != time[:-1]) + 1

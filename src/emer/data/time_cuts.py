@@ -42,7 +42,7 @@ class TimeHistogram:
         Raises:
             DataError: as :func:`check_fractions`, or there are fewer than three bins.
         """
-        check_fractions(fractions)
+        check_fractions(fractions, "data.source.fractions")
         bins = self.bins.sort("bin")
         if bins.height < 3:
             raise DataError(
@@ -76,8 +76,8 @@ class TimeHistogram:
         self.bins = self.bins.group_by(pl.col("bin") // 2).agg(pl.col("rows").sum())
 
 
-def check_fractions(fractions: Sequence[float]) -> None:
-    """Refuse what is no division into train, validation and test.
+def check_fractions(fractions: Sequence[float], name: str) -> None:
+    """Refuse what is no division into train, validation and test; ``name`` is the setting's.
 
     Raises:
         DataError: they are not three positive numbers that sum to 1.
@@ -88,4 +88,4 @@ def check_fractions(fractions: Sequence[float]) -> None:
         or not all(isinstance(share, int | float) and share > 0 for share in shares)
         or not math.isclose(sum(shares), 1, abs_tol=1e-6)
     ):
-        raise DataError(f"data.source.fractions are {fractions}; give three positive numbers that sum to 1")
+        raise DataError(f"{name} are {fractions}; give three positive numbers that sum to 1")
