@@ -12,11 +12,12 @@ from typing import Any
 import polars as pl
 import pyarrow.feather
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.adapter import Adapter
 from emer.data.kuairec import KuaiRec
 from emer.data.kuaisar import KuaiSAR
-from emer.data.raw import load_log, read_part
+from emer.data.raw import read_part
 from emer.data.recflow import RecFlow
 from emer.data.stable_hash import bucket_of
 from emer.data.tenrec import Tenrec

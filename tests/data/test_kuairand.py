@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.kuairand import LABELS, KuaiRand
 from emer.data.log import day_number
-from emer.data.raw import load_log
 from emer.errors import DataError
 
 

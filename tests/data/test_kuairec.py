@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.kuairec import KuaiRec
 from emer.data.log import InteractionLog, day_number
-from emer.data.raw import load_log
 from emer.errors import DataError
 
 from .official_files import KUAIREC, KUAIREC_DAILY, KUAIREC_USERS, kuairec_daily, kuairec_row, kuairec_user

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.kuaisar import LABELS, KuaiSAR
 from emer.data.log import InteractionLog, day_number
-from emer.data.raw import load_log
 from emer.errors import DataError
 
 from .official_files import KUAISAR, KUAISAR_ITEMS, KUAISAR_USERS, kuaisar_item, kuaisar_row

@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tests.data.in_memory import load_log
 from tests.data.official_files import write_kuairec, write_recflow, write_tenrec
 
 from emer.data.adapter import Adapter
 from emer.data.kuairec import KuaiRec
 from emer.data.log_store import LogStore, store_log
-from emer.data.raw import load_log
 from emer.data.recflow import RecFlow
 from emer.data.tenrec import Tenrec
 from emer.errors import DataError

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pyarrow.feather
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.log import InteractionLog, day_number
-from emer.data.raw import load_log
 from emer.data.recflow import LABELS, STAGES, RecFlow
 from emer.errors import DataError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.log import InteractionLog
-from emer.data.raw import load_log
 from emer.data.tenrec import LABELS, Tenrec
 from emer.errors import DataError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.in_memory import load_log
 
 from emer.data.log import InteractionLog, day_text
-from emer.data.raw import load_log
 from emer.data.wechat import LABELS, WeChat
 from emer.errors import DataError
 

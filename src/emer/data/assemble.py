@@ -10,6 +10,7 @@ import polars as pl
 
 from emer.data.log import day_number, day_text
 from emer.data.metadata import SPLITS
+from emer.data.setting_checks import at_least
 from emer.data.unexposed import sample_unexposed
 from emer.errors import DataError
 from emer.ranking import MAX_CANDIDATES
@@ -88,36 +89,6 @@ class RequestSettings:
                 raise DataError(f"{split} begins on {given[0]}, but must begin after {day_text(end)}")
             days[split], end = (first, last), last
         return days
-
-
-def at_least(name: str, value: object, smallest: int) -> None:
-    """Refuse a setting that is no whole number, or below ``smallest``.
-
-    Raises:
-        DataError: naming it.
-    """
-    if type(value) is not int or value < smallest:
-        raise DataError(f"{name} is {value!r}; it must be a whole number, and at least {smallest}")
-
-
-def names(name: str, value: object) -> None:
-    """Refuse a setting that is no list of names.
-
-    Raises:
-        DataError: naming it.
-    """
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
-        raise DataError(f"{name} is {value!r}; it must be a list of names, [like, follow]")
-
-
-def yes_or_no(name: str, value: object) -> None:
-    """Refuse a setting that is neither true nor false.
-
-    Raises:
-        DataError: naming it.
-    """
-    if type(value) is not bool:
-        raise DataError(f"{name} is {value!r}; it must be true or false")
 
 
 def check_split(days: Sequence[int], settings: RequestSettings, split: str, name: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -61,11 +60,6 @@ class Assembly:
         """Split, bucket and file of all candidates of a day."""
         found = ((split, bucket) for split in SPLITS for bucket in range(self.store.buckets))
         return [(s, b, path) for s, b in found if (path := self._place(s, b) / f"{day}.parquet").is_file()]
-
-    @cached_property
-    def days(self) -> tuple[int, ...]:
-        """Days with candidates, ascending."""
-        return tuple(sorted({int(path.stem) for path in (self.folder / "candidates").glob("*/*/[!.]*.parquet")}))
 
     def _place(self, split: str, bucket: int) -> Path:
         return self.folder / "candidates" / split / f"{bucket:05}"

@@ -9,8 +9,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from emer.data.plan import check_sharing
 from emer.data.table import RequestTable
-from emer.errors import EmerError
 from emer.requests import RequestBatch
 
 Item = TypeVar("Item")
@@ -96,17 +96,7 @@ class RequestBatchSampler(EpochSampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if batch_size < 1:
-            raise EmerError(f"the batch size is {batch_size}; it must be at least 1")
-        if not 0 <= rank < world_size:
-            raise EmerError(f"rank {rank} is not one of {world_size} processes")
-        if not evaluation and batch_size % world_size:
-            raise EmerError(
-                f"a batch of {batch_size} requests cannot be shared evenly by {world_size} processes; "
-                f"give a multiple of {world_size}"
-            )
-        if not evaluation and time_ms.size < world_size:
-            raise EmerError(f"{time_ms.size} requests are too few to train on with {world_size} processes")
+        check_sharing(time_ms.size, batch_size, rank, world_size, evaluation=evaluation)
         super().__init__()
         self._time_order = np.argsort(time_ms, kind="stable")
         self.batch_size = batch_size

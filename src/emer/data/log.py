@@ -83,8 +83,12 @@ class LogTables:
 
         Users and items that the log does not describe get nulls.
         """
-        return rows.join(self.users, on="user_id", how="left", maintain_order="left").join(
-            self.items, on="item_id", how="left", maintain_order="left"
+        return self.described(rows.lazy()).collect()
+
+    def described(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """:meth:`describe` of rows that are read in a stream."""
+        return rows.join(self.users.lazy(), on="user_id", how="left", maintain_order="left").join(
+            self.items.lazy(), on="item_id", how="left", maintain_order="left"
         )
 
     def check(self, exposures: pl.DataFrame) -> None:
@@ -136,7 +140,3 @@ class InteractionLog(LogTables):
     @property
     def has_watch_time(self) -> bool:
         return "watch_seconds" in self.exposures.columns
-
-    @property
-    def has_negative(self) -> bool:
-        return "negative" in self.exposures.columns

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from emer.data.adapter import OPTIONAL, Adapter
+from emer.data.adapter import OPTIONAL, Adapter, Part
 from emer.data.buckets import Buckets, buckets_for
 from emer.data.log import LogTables
 from emer.data.raw import estimated_rows, read_part
@@ -124,9 +124,9 @@ def store_log(adapter: Adapter, folder: Path, *, user_share: float = 1.0, per_bu
     store = LogStore(folder / "log", buckets.count, tables)
     todo = [b for b in range(buckets.count) if not (_bucket(store.folder, b) / "index.json").is_file()]
     with counting("Reading", sum(sizes)) as advance:
-        for number in range(len(parts)):
+        for number, part in enumerate(parts):
             if todo and not buckets.has(number):
-                batches = _batches(adapter, number, user_share, advance)
+                batches = _batches(part, number, adapter.user, user_share, advance)
                 buckets.write(number, batches, bucket_of(adapter.user, buckets.count))
     with counting("Mapping", len(todo)) as advance:
         for number in todo:
@@ -148,10 +148,10 @@ def check_share(user_share: float) -> None:
         raise DataError(f"user_share is {user_share!r}; it must lie in (0, 1]")
 
 
-def _batches(adapter: Adapter, number: int, user_share: float, advance: Any) -> Iterator[pl.DataFrame]:
-    for batch in read_part(adapter.parts()[number]):
+def _batches(part: Part, number: int, user: str, user_share: float, advance: Any) -> Iterator[pl.DataFrame]:
+    for batch in read_part(part):
         advance(batch.height)
-        kept = batch if user_share == 1 else batch.filter(share_of(adapter.user, user_share))
+        kept = batch if user_share == 1 else batch.filter(share_of(user, user_share))
         yield kept.with_columns(pl.lit(number, pl.Int32).alias("part"))
 
 

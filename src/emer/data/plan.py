@@ -84,20 +84,11 @@ class StreamPlan:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        for name, size in (("batch size", batch_size), ("buffer", buffer)):
-            if size < 1:
-                raise EmerError(f"the {name} is {size}; it must be at least 1")
-        if not 0 <= rank < world_size:
-            raise EmerError(f"rank {rank} is not one of {world_size} processes")
+        if buffer < 1:
+            raise EmerError(f"the buffer is {buffer}; it must be at least 1")
         self.sizes = np.asarray(sizes, dtype=np.int64)
         self.requests = int(self.sizes.sum())
-        if not evaluation and batch_size % world_size:
-            raise EmerError(
-                f"a batch of {batch_size} requests cannot be shared evenly by {world_size} processes; "
-                f"give a multiple of {world_size}"
-            )
-        if not evaluation and self.requests < world_size:
-            raise EmerError(f"{self.requests} requests are too few to train on with {world_size} processes")
+        check_sharing(self.requests, batch_size, rank, world_size, evaluation=evaluation)
         self.shuffled = shuffle and not evaluation
         self.seed, self.rank = seed, rank
         self.start, self.stop = self._batches(batch_size, rank, world_size, evaluation)
@@ -141,3 +132,23 @@ class StreamPlan:
 def evenly(start: int, stop: int, parts: int) -> np.ndarray:
     """(parts + 1,) int64 edges that cut ``start .. stop`` into parts whose sizes differ by at most 1."""
     return start + (stop - start) * np.arange(parts + 1, dtype=np.int64) // parts
+
+
+def check_sharing(requests: int, batch_size: int, rank: int, world_size: int, *, evaluation: bool) -> None:
+    """Refuse batches that processes cannot share; in evaluation each has its own.
+
+    Raises:
+        EmerError: the batch size is not positive, the process is none of them, or in training a batch cannot be shared
+            evenly, or there are fewer requests than processes.
+    """
+    if batch_size < 1:
+        raise EmerError(f"the batch size is {batch_size}; it must be at least 1")
+    if not 0 <= rank < world_size:
+        raise EmerError(f"rank {rank} is not one of {world_size} processes")
+    if not evaluation and batch_size % world_size:
+        raise EmerError(
+            f"a batch of {batch_size} requests cannot be shared evenly by {world_size} processes; "
+            f"give a multiple of {world_size}"
+        )
+    if not evaluation and requests < world_size:
+        raise EmerError(f"{requests} requests are too few to train on with {world_size} processes")

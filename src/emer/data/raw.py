@@ -10,10 +10,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emer.data.adapter import Adapter, Part
+from emer.data.adapter import Part
 from emer.data.casts import cast
 from emer.data.csv_files import FIRST_LINE, check_header, locate
-from emer.data.log import InteractionLog
 from emer.errors import DataError
 
 ROWS = 500_000
@@ -112,25 +111,6 @@ def first_rows(parts: Sequence[Part], tables: Mapping[str, Sequence[str]]) -> li
 
 def _firsts(frame: pl.DataFrame, key: str) -> pl.DataFrame:
     return frame.unique(key, keep="first", maintain_order=True)
-
-
-def load_log(adapter: Adapter) -> tuple[InteractionLog, dict[str, int]]:
-    """The whole log in memory, with the counts of :meth:`emer.data.adapter.Adapter.exposures`.
-
-    Raises:
-        DataError: a file is missing or faulty.
-    """
-    batches = [
-        batch.with_columns(pl.lit(number, pl.Int32).alias("part"))
-        for number, part in enumerate(adapter.parts())
-        for batch in read_part(part)
-    ]
-    if not batches:
-        raise DataError(f"{adapter.about.name}: the files hold no exposure")
-    tables = adapter.tables()
-    exposures, counts = adapter.exposures(pl.concat(batches))
-    known = {name: getattr(tables, name) for name in tables.__dataclass_fields__}
-    return InteractionLog(**known, exposures=exposures), counts
 
 
 def _csv(part: Part, rows: int) -> Iterator[pl.DataFrame]:

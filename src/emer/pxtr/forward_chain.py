@@ -17,8 +17,8 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
-from emer.data.assemble import at_least, names, yes_or_no
 from emer.data.log import day_text
+from emer.data.setting_checks import at_least, names, yes_or_no
 from emer.errors import DataError
 from emer.pxtr.day_rows import DayRows, FrameRows, Piece, RowBatches
 from emer.pxtr.features import Columns, Encoder

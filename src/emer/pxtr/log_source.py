@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from emer.data.adapter import Adapter
-from emer.data.assemble import RequestSettings, at_least, names, yes_or_no
+from emer.data.assemble import RequestSettings
 from emer.data.cache import config_hash, file_fingerprint, resume_once
 from emer.data.log_store import check_share, store_log
+from emer.data.setting_checks import at_least, names, yes_or_no
 from emer.errors import DataError
 from emer.pxtr.build import NEEDED, PxtrSettings, build_requests
 from emer.pxtr.calibration import calibration_tables
@@ -106,9 +107,7 @@ class LogSource:
             pxtrs = _PXTRS.format(kind=self.model.kind) + (_PVTR if WATCH in self.objectives else "")
             about: dict[str, Any] = {**asdict(self.adapter.about), "pxtrs": pxtrs, "reading": reading}
             about["counts"] = store.counts
-            build_requests(
-                store, between, result, self.requests, pxtr, about=about, reference=self.reference
-            )  # fmt: skip
+            build_requests(store, between, result, self.requests, pxtr, about=about, reference=self.reference)
 
         needed = (*NEEDED, "reference.json") if self.reference else NEEDED
         root = Path(cache_dir) / f"{self.name}-{config_hash(key)}"

@@ -166,9 +166,8 @@ class Scoring:
             if predicted:
                 self._measure(frame, targets)
         keys = [c for c in (*self.tables.history_keys, *self.tables.labels) if c not in ("user_id", "item_id")]
-        described = self.store.scan([day]).join(self.tables.users.lazy(), on="user_id", how="left")
-        described = described.join(self.tables.items.lazy(), on="item_id", how="left")
         watch = ["watch_seconds"] if self.store.has_watch_time else []
+        described = self.tables.described(self.store.scan([day]))
         history.add(described.select("user_id", "item_id", *keys, *watch))
 
     def _score(self, rows: pl.DataFrame, path: Path) -> None:
