@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from emer.files import atomic_path
-from emer.method_table import METRICS, method_rows, read_runs
+from emer.reports.method_table import method_rows
+from emer.reports.runs import METRICS, read_runs
 
 REFERENCE = "emer"
 CONTROLS = ("linear", "pointwise_mlp", "mean_pool", "random", "best_pxtr", "borda", "reciprocal_rank")

@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from emer.files import atomic_path, write_text
-from emer.method_table import METRICS, Run, method_rows, read_runs
+from emer.reports.method_table import method_rows
+from emer.reports.runs import METRICS, Run, read_runs
 
 HERE = Path(__file__).parent
 REFERENCE = "emer"

@@ -75,6 +75,11 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
     return flat
 
 
+def group_identity(cfg: DictConfig) -> str:
+    """Hash of :func:`settings_of` (12 hex digits): equal for runs that differ in seeds and folders alone."""
+    return _hash(settings_of(cfg))
+
+
 def identity(cfg: DictConfig) -> str:
     """Hash of everything in the config that decides the run's numbers (12 hex digits)."""
     content: dict[str, Any] = {}
@@ -83,5 +88,9 @@ def identity(cfg: DictConfig) -> str:
             # Unresolved: an interpolation into an excluded key (a folder) must not change the identity.
             node = cfg._get_node(key)
             content[str(key)] = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else cfg[key]
+    return _hash(content)
+
+
+def _hash(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

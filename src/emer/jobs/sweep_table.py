@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from emer.errors import EmerError
-from emer.method_table import write_method_table
+from emer.reports.method_table import write_method_table
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 
 from emer.errors import EmerError
 from emer.files import write_json, write_text
-from emer.method_table import method_rows, read_runs, write_method_table
 from emer.metrics.seed_intervals import seed_difference
 from emer.metrics.summary import summarise
+from emer.reports.method_table import method_rows, write_method_table
+from emer.reports.runs import read_runs
 
 USERS = 40
 

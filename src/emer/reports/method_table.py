@@ -11,34 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from emer.errors import EmerError
 from emer.files import write_text
-from emer.labels import method_label, settings_of
 from emer.metrics.seed_intervals import SeedInterval, interval_over_seeds, seed_difference, seed_interval
-from emer.run_folder import RunFolder
-
-METRICS = ("label_gauc/mean", "pxtr_gauc/mean", "iput_gauc/mean")
-"""Compared request by request; ``label_auc/sum`` is pooled, and so has an interval over seeds alone."""
-
-POOLED = "label_auc/sum"
-COSTS = ("parameters", "train_rows_per_second", "fit_seconds")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    folder: str
-    label: str
-    data: str
-    seed: int
-    identity: str
-    settings: dict[str, Any]
-    metrics: dict[str, float | None]
-    costs: dict[str, float | None]
-    per_request: dict[str, np.ndarray]
+from emer.reports.runs import COSTS, METRICS, POOLED, Run, differing, read_runs
 
 
 @dataclass(frozen=True)
@@ -50,45 +27,6 @@ class Row:
     values: dict[str, SeedInterval]
     differences: dict[str, SeedInterval]
     costs: dict[str, float]
-
-
-def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
-    """The finished runs among ``folders``, and a line for each that is not."""
-    runs, missing = [], []
-    for path in folders:
-        folder = RunFolder(path)
-        status = folder.status()
-        if status.get("status") != "finished":
-            why = status.get("error") or status.get("status", "no status.json")
-            missing.append(f"{path.name}: {why}")
-            continue
-        try:
-            runs.append(_read_run(folder))
-        except Exception as error:
-            # A damaged file can raise anything, and one run must not cost the others their table.
-            first = (str(error).splitlines() or [""])[0]
-            missing.append(f"{path.name}: cannot be read, {type(error).__name__}: {first}")
-    return runs, missing
-
-
-def _read_run(folder: RunFolder) -> Run:
-    cfg, timing = folder.load_config(), folder.read("timing.json")
-    metrics = {name.removeprefix("test/"): value for name, value in folder.read("metrics.json").items()}
-    lacking = [name for name in (*METRICS, POOLED) if name not in metrics]
-    if lacking:
-        raise EmerError(f"metrics.json has no test/{lacking[0]}")
-    columns = pq.read_table(folder.path / "per_request.parquet")
-    return Run(
-        folder=folder.path.name,
-        label=method_label(cfg.method),
-        data=str(cfg.data.name),
-        seed=int(cfg.seed),
-        identity=str(cfg.run.identity),
-        settings=settings_of(cfg),
-        metrics=metrics,
-        costs={name: timing.get(name) for name in COSTS},
-        per_request={name: columns[name].to_numpy() for name in columns.column_names},
-    )
 
 
 def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
@@ -147,9 +85,7 @@ def _by_label(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
                 f"{run.folder}; compare one sweep at a time"
             )
         first = next(iter(seeds.values()), run)
-        keys = sorted(
-            key for key in {*first.settings, *run.settings} if first.settings.get(key) != run.settings.get(key)
-        )
+        keys = differing([first.settings, run.settings])
         if keys:
             shown = ", ".join(f"{key}={first.settings.get(key)} and {run.settings.get(key)}" for key in keys[:3])
             raise EmerError(

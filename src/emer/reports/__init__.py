@@ -1,0 +1,1 @@
+"""Results of many runs: tables, figures, one page of HTML."""
