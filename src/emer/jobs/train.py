@@ -341,7 +341,7 @@ def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Any]:
                 "name": run_label(cfg),
                 "group": cfg.run.group,
                 "tags": [*cfg.tags, method_label(cfg.method), str(cfg.data.name)],
-                "config": OmegaConf.to_container(cfg),
+                "config": {**OmegaConf.to_container(cfg), "label": method_label(cfg.method)},
             }
         loggers.append(instantiate(node, **more))
     return loggers
