@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from emer.labels import wandb_id
 from emer.reports.runs import Run, differing
 from emer.run_folder import RunFolder
 
@@ -53,9 +54,7 @@ def _wandb_id(path: Path, cfg: DictConfig) -> str:
     written = sorted([*path.glob("wandb/offline-run-*"), *path.glob("wandb/run-*")])
     if written:
         return written[-1].name.rpartition("-")[2]
-    # Deleted after the upload, by `wandb clean` for example. Lightning takes seconds to import, and few runs need it.
-    from emer.training.loggers import wandb_id
-
+    # Deleted after the upload, by `wandb clean` for example.
     return wandb_id(str(cfg.run.dir))
 
 
