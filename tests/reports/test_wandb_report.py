@@ -122,6 +122,14 @@ def test_the_commands_upload_each_runs_own_folders(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
+def test_what_was_uploaded_elsewhere_is_uploaded_again(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    folder = offline_folder(run, "offline-run-20260101_000000-abc")
+    (folder / "run-abc.wandb.synced").touch()
+    command = how_to_upload(logged(run), "other", "team").splitlines()[1]
+    assert shlex.split(command) == ["wandb", "sync", "--include-synced", "-e", "team", "-p", "other", str(folder)]
+
+
 def test_a_run_without_wandb_folder_has_the_id_of_its_run_dir(tmp_path: Path) -> None:
     [one] = logged(made(tmp_path, settings={"run.dir": "/where/it/was/trained"}))
     assert one.wandb_id == wandb_id("/where/it/was/trained")
@@ -302,5 +310,10 @@ def check_spec(spec: dict[str, Any]) -> None:
     assert (first["xAxis"], first["yAxis"]) == ("run:duration", "summary:test/label_gauc/mean")
     [parallel] = [p["config"]["columns"] for p in panels if p["viewType"] == "Parallel Coordinates Plot"]
     named = [column["accessor"] for column in parallel]
-    assert named == ["config:method.value.name", "config:seed.value", "summary:test/label_gauc/mean"]
+    assert named == [
+        "config:label.value",
+        "config:method.value.name",
+        "config:seed.value",
+        "summary:test/label_gauc/mean",
+    ]
     assert [p["viewType"] for p in panels][-1] == "Run Comparer"

@@ -124,7 +124,9 @@ class _Section:
         more = dict(x="epoch", groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=len(self.runs))
         panels = [self.wr.LinePlot(title=name, y=[name], **more) for name in CURVES]
         if any(name.startswith("weight/") for run in self.runs for row in run.history for name in row):
-            panels.append(self.wr.LinePlot(title="weight of each objective", metric_regex=WEIGHTS, **more))
+            panels.append(
+                self.wr.LinePlot(title="mean weight of each objective, largest weight", metric_regex=WEIGHTS, **more)
+            )
         return panels
 
     def _bars(self, name: str) -> Any:
@@ -143,7 +145,7 @@ class _Section:
         return [cost, *(wr.ScatterPlot(x=wr.SummaryMetric(name), y=quality) for name in means if name != QUALITY)]
 
     def _parallel(self) -> Any:
-        wr, keys = self.wr, axes(self.runs)
+        wr, keys = self.wr, [*dict.fromkeys([*self.keys, *axes(self.runs)])]
         shown = keys[:_MOST_AXES]
         cut = f": {len(shown)} of {len(keys)} settings" if len(shown) < len(keys) else ""
         columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(key), display_name=key) for key in [*shown, "seed"]]

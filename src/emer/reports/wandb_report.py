@@ -60,7 +60,7 @@ def publish(
         (project, entity),
     )
     if not _has_account():
-        offline = [one for one in logged.values() if one.offline]
+        offline = [one for one in logged.values() if one.offline and not one.uploaded]
         raise EmerError("\n".join([_ACCOUNT, *([how_to_upload(offline, project, entity)] if offline else [])]))
 
     from wandb.errors import Error

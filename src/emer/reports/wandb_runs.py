@@ -23,6 +23,7 @@ class LoggedRun:
         wandb_id: W&B's id of the run.
         project, entity: where it was logged to; no entity is the account's own.
         offline: folders that ``wandb sync`` uploads; several if the run was resumed.
+        uploaded: whether ``wandb sync`` left its mark in all of these, and so would pass over them.
     """
 
     run: Run
@@ -31,6 +32,7 @@ class LoggedRun:
     project: str
     entity: str | None
     offline: tuple[Path, ...]
+    uploaded: bool
 
 
 def logged_run(run: Run) -> LoggedRun | None:
@@ -39,13 +41,15 @@ def logged_run(run: Run) -> LoggedRun | None:
     logger = (cfg.get("logger") or {}).get("wandb")
     if logger is None:
         return None
+    files = sorted(run.path.glob("wandb/offline-run-*/*.wandb"))
     return LoggedRun(
         run=run,
         sweep=cfg.run.get("group"),
         wandb_id=_wandb_id(run.path, cfg),
         project=str(logger.project),
         entity=logger.get("entity"),
-        offline=tuple(sorted(file.parent.absolute() for file in run.path.glob("wandb/offline-run-*/*.wandb"))),
+        offline=tuple(file.parent.absolute() for file in files),
+        uploaded=bool(files) and all(file.with_name(f"{file.name}.synced").exists() for file in files),
     )
 
 
@@ -81,13 +85,13 @@ def grouping_keys(runs: Sequence[Run], *, labelled: bool) -> list[str]:
 
 
 def axes(runs: Sequence[Run]) -> list[str]:
-    """The settings, sorted, that differ and of which every run has one value, so that a line can go through it."""
+    """The settings, sorted, that differ and of which every run has one value, so that a line can go through it.
+
+    The names of classes are left out: the method's name says it.
+    """
     known = [run.settings for run in runs]
-    return [
-        key
-        for key in differing(known)
-        if all(key in facts and not isinstance(facts[key], list | dict) for facts in known)
-    ]
+    found = [key for key in differing(known) if not key.endswith("_target_")]
+    return [key for key in found if all(key in facts and not isinstance(facts[key], list | dict) for facts in known)]
 
 
 def how_to_upload(runs: Sequence[LoggedRun], project: str | None, entity: str | None) -> str:
@@ -99,7 +103,9 @@ def how_to_upload(runs: Sequence[LoggedRun], project: str | None, entity: str | 
     where = [*(["-e", entity] if entity else []), *(["-p", project] if project else [])]
     offline = [one for one in runs if one.offline]
     lines = ["Upload what was logged offline, then give the same command again:"] if offline else []
-    lines += [f"  {shlex.join(['wandb', 'sync', *where, *map(str, one.offline)])}" for one in offline]
+    for one in offline:
+        again = ["--include-synced"] if one.uploaded else []  # to another project, or it was deleted there
+        lines.append(f"  {shlex.join(['wandb', 'sync', *again, *where, *map(str, one.offline)])}")
     lines += [
         f"{one.run.folder} has nothing to upload (no wandb/offline-run-* in its folder)."
         for one in runs
