@@ -17,6 +17,7 @@ _NOT_IDENTITY = (
     "logger",
     "tags",
     "ckpt_path",
+    "reuse",
     "task_name",
     "optimized_metric",
     "hparams_search",
