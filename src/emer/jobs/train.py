@@ -350,12 +350,13 @@ def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Any]:
             continue
         more: dict[str, Any] = {}
         if name == "wandb":
+            config: Any = OmegaConf.to_container(cfg)
             more = {
                 "run_dir": str(folder.path),
                 "name": run_label(cfg),
                 "group": cfg.run.group,
                 "tags": [*cfg.tags, method_label(cfg.method), str(cfg.data.name)],
-                "config": OmegaConf.to_container(cfg),
+                "config": {**config, "label": method_label(cfg.method)},  # reports group by it
             }
         loggers.append(instantiate(node, **more))
     return loggers
