@@ -177,7 +177,16 @@ def _rows(path: Path) -> Rows:
 
 
 def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys, sorted, in which these differ or that some of them lack."""
+    """The keys, sorted, in which these differ or that some of them lack.
+
+    What a config repeats for the module (``method.module.objective.iput`` beside ``method.objective.iput``) is told
+    once.
+    """
     keys = dict.fromkeys(key for one in settings for key in one)
-    absent = object()
-    return sorted(key for key in keys if any(one.get(key, absent) != settings[0].get(key, absent) for one in settings))
+    values = {key: [one.get(key, _ABSENT) for one in settings] for key in keys}
+    found = {key for key, of_all in values.items() if any(value != of_all[0] for value in of_all)}
+    original = {key: key.replace("method.module.", "method.", 1) for key in found}
+    return sorted(key for key in found if original[key] == key or values.get(original[key]) != values[key])
+
+
+_ABSENT = object()
