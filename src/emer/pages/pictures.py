@@ -73,7 +73,9 @@ def steps(edges: Sequence[str], counts: Series, *, x: str, alt: str) -> str:
     return svg(height, parts, alt)
 
 
-def ranges(rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, x: str, log: bool, alt: str) -> str:
+def ranges(
+    rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, x: str, log: bool, alt: str, key: bool = True
+) -> str:
     """Horizontal ranges, for each row one of every split: a thin line, a thick one inside it, and a mark.
 
     Args:
@@ -81,9 +83,10 @@ def ranges(rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, 
         x: what the axis shows, with unit.
         log: a logarithmic axis, on which what is not positive stands at the left edge.
         alt: the picture in words.
+        key: whether the series are named above it.
     """
     names = list(dict.fromkeys(split for _, of in rows for split in of))
-    style, (key, top) = styles(names), legend(names)
+    style, (marks, top) = styles(names), legend(names if key else [])
     left, tall, top = room([name for name, _ in rows]), 13, top + 10
     values = [v for _, of in rows for five in of.values() if five for v in five if v > 0 or not log]
     low, high = (min(values), max(values)) if values else (0.1, 1.0)
@@ -102,7 +105,7 @@ def ranges(rows: Sequence[tuple[str, Mapping[str, Sequence[float] | None]]], *, 
         return left + span * math.log(max(value, low) / low) / (math.log(high / low) or 1)
 
     height = top + len(rows) * (tall * len(names) + 6) + 34
-    parts, below = [*key], height - 30
+    parts, below = [*marks], height - 30
     for i, value in enumerate(marked):
         parts.append(line(at(value), top, at(value), below, "#ddd" if value or low == 0 else "#777"))
         if len(marked) < 7 or i % 2 == 0:
