@@ -33,12 +33,13 @@ STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; padding: 0 16px 48px;
   max-width: 1320px; }
-h1 { font-size: 1.5em; margin: 20px 0 4px; overflow-wrap: anywhere; }
+h1 { font-size: 1.5em; margin: 20px 0 4px; }
+h1, h2, h3, p, li, figcaption, summary, nav { overflow-wrap: anywhere; }
 h2 { font-size: 1.2em; margin: 36px 0 8px; border-bottom: 1px solid #bbb; }
 h3 { font-size: 1em; margin: 18px 0 6px; }
 p { max-width: 75ch; margin: 6px 0; }
-nav a { margin-right: 14px; white-space: nowrap; }
-.side { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; }
+nav a { margin-right: 14px; display: inline-block; }
+.side { display: flex; flex-wrap: wrap; gap: 12px 28px; align-items: flex-start; margin: 8px 0; }
 .side > * { min-width: 0; max-width: 100%; }
 figure { margin: 0; flex: 0 1 380px; }
 figure.narrow { flex-basis: 284px; } figure.table { flex: 0 1 auto; }
@@ -57,7 +58,9 @@ ul.warnings li.serious { border-left-color: #b03000; background: #fff4ec; }
 tfoot th, tfoot td { border-top: 1px solid #888; font-style: italic; }
 tfoot th { position: sticky; left: 0; background: #fff; }
 td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.wrap td, .wrap tbody th { overflow-wrap: anywhere; } .wrap td { text-align: left; min-width: 6em; }
+td { white-space: nowrap; }
+.wrap td, .wrap tbody th { white-space: normal; overflow-wrap: anywhere; }
+.wrap td { text-align: left; min-width: 6em; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
   text-align: inherit; }
 th button:focus-visible { outline: 2px solid #0072B2; }
