@@ -19,7 +19,7 @@ setup: $(READY) ## Create .venv with the exact versions of constraints.txt
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND_LINKS) --compile-bytecode -c constraints.txt -e '.[dev,sweep,spark]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND_LINKS) --compile-bytecode -c constraints.txt -e '.[dev,sweep,spark,reports]'
 	@touch $(READY)
 
 train: $(READY) ## Train EMER on the simulated log and print its table
@@ -46,7 +46,7 @@ bench: $(READY) ## Measure losses and metrics, into benchmarks/RESULTS.md (some 
 lock: $(READY) ## Renew constraints.txt from pyproject.toml
 	@{ echo '# Exact versions that work together, installed with `-c constraints.txt` by `make setup`.'; \
 	   echo '# Made from pyproject.toml by `make lock`.'; \
-	   echo 'torch==2.13.0' | $(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra sweep --extra spark $(FIND_LINKS) \
+	   echo 'torch==2.13.0' | $(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra sweep --extra spark --extra reports $(FIND_LINKS) \
 	     -c /dev/stdin --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 	     | sed 's/+cpu//'; } > constraints.txt.new
 	@mv constraints.txt.new constraints.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ _NOT_IDENTITY = (
     "logger",
     "tags",
     "ckpt_path",
+    "reuse",
     "task_name",
     "optimized_metric",
     "hparams_search",
@@ -93,3 +95,8 @@ def identity(cfg: DictConfig) -> str:
 def _hash(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def wandb_id(run_dir: str) -> str:
+    """W&B run id of a run folder: the same when the run is resumed in it."""
+    return hashlib.sha256(Path(run_dir).resolve().as_posix().encode()).hexdigest()[:16]

@@ -35,7 +35,7 @@ _PACKAGES = (
 
 RESULTS = (
     "metrics.json", "metrics.csv", "per_request.parquet", "comparison.json", "validation.json", "timing.json",
-    "relations.json", "relations.png", "archive.json",
+    "relations.json", "relations.png", "archive.json", "weights.csv",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ class RunFolder:
     - ``config.yaml``: resolved config; ``environment.json``: versions and machine;
     - ``status.json``: running, finished, failed or interrupted, with the error;
     - ``metrics.csv``: one row per epoch; ``validation.json``: the best epoch's row;
+    - ``weights.csv``: the evolving weights, every few steps, where the objective has them;
     - ``metrics.json``: flat test metrics; ``per_request.parquet``: the same per request;
     - ``comparison.json``: against the baselines, with intervals; ``timing.json``: seconds;
     - ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt``.

@@ -114,6 +114,7 @@ class LoaderConfig:
     stream: bool = MISSING
     buffer: int = MISSING
     sample: int = MISSING
+    keep_positives: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,6 +133,7 @@ class TrainConfig:
     tags: list[str] = MISSING
     num_threads: int | None = MISSING
     ckpt_path: str | None = MISSING
+    reuse: bool = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
     patience: int = MISSING

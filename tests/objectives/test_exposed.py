@@ -288,3 +288,12 @@ def test_processes_draw_apart(monkeypatch) -> None:
         draws = Draws(0)
         drawn |= {draws.next(torch.device("cpu")).initial_seed() for _ in range(3)}
     assert len(drawn) == 6
+
+
+def test_others_is_the_weight_of_all_labels_that_are_not_named(batch, scores) -> None:
+    named = MultiObjectiveBce(label_weights={"click": 0.0, "long_view": 0.5, "like": 0.5})
+    short = MultiObjectiveBce(label_weights={"click": 0.0, "others": 0.5})
+    assert short(scores, batch).loss.item() == named(scores, batch).loss.item()
+    assert short.weights(batch.schema) == (0.0, 0.5, 0.5)
+    terms = {name: torch.tensor(float(i + 1)) for i, name in enumerate(short.term_names(batch.schema))}
+    assert short.total(terms).item() == named.total(terms).item() == 2.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from emer.data.dataset import RequestBatchSampler, RequestLoader
+from emer.data.label_skew import check_shares, thin_positives
 from emer.data.places import Place
 from emer.data.plan import StreamPlan
 from emer.data.shards import Shards, index_splits
@@ -55,9 +56,11 @@ class RequestDataModule(pl.LightningDataModule):
         buffer: requests that a stream decodes together and shuffles; a few times as many are in memory per process
             and worker.
         sample: most training requests that a stream gives to what is fitted before training.
+        keep_positives: label -> share of its positives that training sees
+            (:func:`emer.data.label_skew.thin_positives`).
 
     Raises:
-        EmerError: neither or both of tables and root are given, or tables to stream from.
+        EmerError: neither or both of tables and root are given, tables to stream from, or a stream of fewer positives.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class RequestDataModule(pl.LightningDataModule):
         stream: bool = False,
         buffer: int = 2048,
         sample: int = 8192,
+        keep_positives: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         tables = (train, validation, test)
@@ -87,6 +91,10 @@ class RequestDataModule(pl.LightningDataModule):
             raise EmerError("give a data module the tables train, validation and test, or data.root, not both")
         if stream and root is None:
             raise EmerError("a stream needs data.root, a folder to read from; tables are in memory already")
+        self._keep_positives = dict(keep_positives or {})
+        check_shares(self._keep_positives)
+        if stream and self._keep_positives:
+            raise EmerError("loader.keep_positives needs the log in memory: set loader.stream=false")
         for name, size in (("buffer", buffer), ("sample", sample)):
             if size < 1:
                 raise EmerError(f"loader.{name} is {size}; it must be at least 1")
@@ -119,8 +127,14 @@ class RequestDataModule(pl.LightningDataModule):
         if self.stream:
             raise EmerError("this method needs the whole log in memory: set loader.stream=false")
         if self._root is not None:
-            return read_splits(self._root, iput_floor=self._iput_floor, fractions=self._fractions, schema=self._schema)
-        return Splits(*(table.with_iput_floor(self._iput_floor) for table in self._tables if table is not None))
+            splits = read_splits(
+                self._root, iput_floor=self._iput_floor, fractions=self._fractions, schema=self._schema
+            )
+        else:
+            splits = Splits(*(table.with_iput_floor(self._iput_floor) for table in self._tables if table is not None))
+        if not self._keep_positives:
+            return splits
+        return splits._replace(train=thin_positives(splits.train, self._keep_positives, self._seed))
 
     @cached_property
     def shards(self) -> dict[str, Shards]:

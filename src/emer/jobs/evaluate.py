@@ -16,10 +16,10 @@ from emer.files import atomic_path
 from emer.instantiation import instantiate
 from emer.jobs.launch import launch, process_count
 from emer.jobs.prepare import prepare_data, set_threads
-from emer.jobs.train import best_checkpoint, build_datamodule, build_module, quiet, readable, report
+from emer.jobs.train import best_checkpoint, build_datamodule, build_module, evaluation_of, quiet, readable, report
 from emer.labels import run_label
 from emer.processes import is_first_rank, is_rank
-from emer.results import Evaluation, write_evaluation
+from emer.results import write_evaluation
 from emer.run_folder import RunFolder
 
 
@@ -99,7 +99,7 @@ def _evaluate(cfg: DictConfig, run_cfg: DictConfig, folder: RunFolder, target: P
         trainer.test(module, datamodule=datamodule, ckpt_path=str(checkpoint), verbose=False)
     if not is_first_rank():
         return
-    evaluation = Evaluation(module.test_summary, module.test_per_request)
+    evaluation = evaluation_of(module, datamodule, int(run_cfg.loader.eval_batch_size))
     write_evaluation(target, evaluation)
     if not cfg.baselines:
         OmegaConf.update(run_cfg, "baselines.fusion_formula", False)

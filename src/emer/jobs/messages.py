@@ -49,6 +49,9 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
         key = unknown.group(1)
         if "/" not in key and (config_dir() / key).is_dir():
             return f"{key} is added, not replaced: write +{key}=..."
+        entry = re.search(r"Key '([^']+)' is not in struct", text)
+        if entry and key in known_keys():
+            return f"{key} has no entry {entry.group(1)} yet: write +{key}.{entry.group(1)}=..."
         close = [name for name in difflib.get_close_matches(key, known_keys(), n=3) if name != key]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return f"the config has no key {key}{hint} (what there is: emer train --cfg job)"

@@ -18,11 +18,13 @@ from rich.console import Console
 
 from emer.data.module import RequestDataModule
 from emer.data.places import Place
+from emer.data.segments import request_segments
 from emer.errors import EmerError
 from emer.files import write_json
 from emer.instantiation import instantiate
 from emer.jobs.launch import launch, process_count
 from emer.jobs.prepare import prepare_data, set_threads
+from emer.jobs.reuse import finished_twin, take_over
 from emer.labels import method_label, run_label
 from emer.processes import is_first_rank, is_rank
 from emer.results import Evaluation, compare, print_table, write_evaluation
@@ -53,6 +55,10 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
         if not is_rank() and folder.is_alive():
             raise EmerError(f"another process is at work in {folder.path}; wait for it or use another folder")
         check_settings(cfg)
+        if cfg.reuse and not cfg.logger and not is_rank() and (twin := finished_twin(cfg)) is not None:
+            take_over(twin, folder, cfg)
+            Console().print(f"{run_label(cfg)} is taken from {twin.path}", soft_wrap=True, highlight=False)
+            return optimized_value(cfg, folder)
         resume_from(cfg, folder)  # refused before anything of an older run is touched
         with keep_status(folder, cfg):
             if process_count(cfg.trainer) > 1 and not is_rank():
@@ -152,7 +158,7 @@ def _train(cfg: DictConfig, folder: RunFolder) -> None:
         fitted = time.perf_counter()
         trainer.test(module, datamodule=datamodule, ckpt_path=str(best_checkpoint(folder)), verbose=False)
         if trainer.is_global_zero:
-            evaluation = Evaluation(module.test_summary, module.test_per_request)
+            evaluation = evaluation_of(module, datamodule, int(cfg.loader.eval_batch_size))
             write_evaluation(folder.path, evaluation)
             report(cfg, folder.path, evaluation, datamodule)
             log_evaluation(trainer, evaluation)
@@ -171,6 +177,13 @@ def _train(cfg: DictConfig, folder: RunFolder) -> None:
         exit_code = 0
     finally:
         close_loggers(exit_code)
+
+
+def evaluation_of(module: EvaluatedModule, datamodule: RequestDataModule, batch_size: int) -> Evaluation:
+    """What the test left, and the segment of each request."""
+    per_request = module.test_per_request
+    segments = request_segments(datamodule.batches("test", batch_size, per_request["row"]))
+    return Evaluation(module.test_summary, {**per_request, **segments})
 
 
 def _throughput(trainer: pl.Trainer) -> float | None:
@@ -302,6 +315,7 @@ def build_datamodule(cfg: DictConfig, root: Place) -> RequestDataModule:
         iput_floor=float(loader.iput_floor),
         fractions=tuple(loader.fractions),
         **{key: loader[key] for key in ("stream", "buffer", "sample") if key in loader},  # older runs have none
+        keep_positives=dict(loader.get("keep_positives") or {}),
     )
     datamodule.setup("fit")
     return datamodule
@@ -336,12 +350,13 @@ def build_loggers(cfg: DictConfig, folder: RunFolder) -> list[Any]:
             continue
         more: dict[str, Any] = {}
         if name == "wandb":
+            config: Any = OmegaConf.to_container(cfg)
             more = {
                 "run_dir": str(folder.path),
                 "name": run_label(cfg),
                 "group": cfg.run.group,
                 "tags": [*cfg.tags, method_label(cfg.method), str(cfg.data.name)],
-                "config": OmegaConf.to_container(cfg),
+                "config": {**config, "label": method_label(cfg.method)},  # reports group by it
             }
         loggers.append(instantiate(node, **more))
     return loggers

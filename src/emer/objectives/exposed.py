@@ -17,6 +17,10 @@ from emer.requests import RequestBatch, Schema
 Scope = Literal["batch", "request"]
 
 
+OTHERS = "others"
+"""In ``label_weights``: all labels that are not named."""
+
+
 @dataclass(frozen=True)
 class ExposedLists:
     """L lists of up to N candidates that are compared with each other, and with no other list's.
@@ -60,7 +64,8 @@ class LabelObjective(nn.Module):
 
     Args:
         scope: ``batch`` is one list of all exposed candidates of a batch, ``request`` a list per request.
-        label_weights: feedback label -> lambda, 1 where not named, 0 leaves it out.
+        label_weights: feedback label -> lambda, 0 leaves it out; those not named have the weight of ``others``, 1 if
+            that is not named either.
 
     Raises:
         EmerError: the scope is unknown, or a weight is not a number >= 0.
@@ -90,15 +95,18 @@ class LabelObjective(nn.Module):
         names = schema.feedback_names
         if not names:
             raise EmerError("method.objective learns from feedback labels, and this log has none; use another method")
-        unknown = set(self.label_weights) - set(names)
+        unknown = set(self.label_weights) - {*names, OTHERS}
         if unknown:
             raise EmerError(
                 f"method.objective.label_weights names {', '.join(sorted(unknown))}; the labels are {', '.join(names)}"
             )
-        weights = tuple(float(self.label_weights.get(name, 1.0)) for name in names)
+        weights = tuple(float(self._weight(name)) for name in names)
         if not any(weights):
             raise EmerError("method.objective.label_weights are all 0: nothing is left to train on")
         return weights
+
+    def _weight(self, name: str) -> float:
+        return self.label_weights.get(name, self.label_weights.get(OTHERS, 1.0))
 
     def term_names(self, schema: Schema) -> tuple[str, ...]:
         """One per label, in the order of ``schema.feedback``."""
@@ -107,9 +115,7 @@ class LabelObjective(nn.Module):
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """sum_m lambda_m L_m of terms that were averaged over many batches."""
         prefix = f"{self.term}/"
-        return torch.stack(
-            [self.label_weights.get(name.removeprefix(prefix), 1.0) * value for name, value in terms.items()]
-        ).sum()
+        return torch.stack([self._weight(name.removeprefix(prefix)) * value for name, value in terms.items()]).sum()
 
     def average(self, per_list: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean over the lists that have something to compare, and how much that mean counts beside other batches'.

@@ -87,12 +87,7 @@ class MetricsCsv(Callback):
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **numbers})
         if not trainer.is_global_zero:
             return
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_rows(self.path, self.rows)
         if not sys.stdout.isatty():
             shown = "  ".join(f"{k} {numbers[k]:.4f}" for k in _SHOWN if k in numbers)
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {shown}", flush=True)
@@ -131,6 +126,59 @@ class WeightHistogram(Callback):
                     for name, column in zip(names, columns, strict=True)
                 }
                 logger.experiment.log({**content, "trainer/global_step": trainer.global_step})
+
+
+class WeightTrajectory(Callback):
+    """Writes the evolving weights (EMER eq. 7) to ``path``: their mean per objective, over the requests of
+    ``every_n_steps`` steps (of the first process, where there are several). The rows travel in the checkpoint.
+
+    A step in which gradients are accumulated counts once, with its last batch's weights.
+    """
+
+    def __init__(self, path: str, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise EmerError(f"callbacks.weight_trajectory.every_n_steps is {every_n_steps}; it must be at least 1")
+        self.path, self.every_n_steps = Path(path), every_n_steps
+        self.rows: list[dict[str, float]] = []
+        self._sums: list[torch.Tensor] = []
+        self._step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "sums": self._sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self._sums = list(state["rows"]), list(state["sums"])
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        weights = getattr(module, "last_weights", None)
+        if weights is None or trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        self._sums.append(weights.float().mean(dim=0).cpu())
+        if self._step % self.every_n_steps == 0:
+            means = torch.stack(self._sums).mean(dim=0).tolist()
+            names: tuple[str, ...] = module.last_weight_names  # type: ignore[assignment]
+            self.rows.append({"step": self._step, **dict(zip(names, means, strict=True))})
+            self._sums = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.rows and trainer.is_global_zero:
+            write_rows(self.path, self.rows)
+
+
+def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    """A CSV file of ``rows``, with every column that one of them has."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 class Throughput(Callback):

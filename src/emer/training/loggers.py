@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 
+from emer.labels import wandb_id
 from emer.processes import is_first_rank
 
 log = logging.getLogger(__name__)
@@ -73,11 +72,6 @@ def wandb_logger(
         wandb.teardown()
         run = start("offline")
     return WandbLogger(experiment=run, save_dir=run_dir)
-
-
-def wandb_id(run_dir: str) -> str:
-    """W&B run id of a run folder: the same when the run is resumed in it."""
-    return hashlib.sha256(Path(run_dir).resolve().as_posix().encode()).hexdigest()[:16]
 
 
 def define_summaries(loggers: list[pl.loggers.Logger], monitor: str, mode: str) -> None:

@@ -1,0 +1,178 @@
+"""Numbers of the figures: what users do by activity and category, losses, fronts, relations, and IPPO's rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from emer.data.table import RequestTable
+from emer.metrics.hypervolume import hypervolume
+from emer.metrics.seed_intervals import interval_over_seeds
+from emer.reports.groups import Grouped
+from emer.reports.papers.definitions import Experiment
+from emer.reports.papers.numbers import Number
+from emer.reports.papers.offline import Variants, losses, value_of, variants_of
+from emer.run_folder import RunFolder
+from emer.world.population import ACTIVITY_LEVELS
+
+LOSS = "loss/"
+HYPERVOLUME = "hypervolume"
+AGREEMENT = "agreement"
+DROP = "drop"
+
+
+def activity_numbers(logs: Mapping[int, Iterable[RequestTable]], data: str) -> list[Number]:
+    """``rate/<label>`` of shown videos, by activity of the user (``new`` .. ``full``) and by category of the video.
+
+    Args:
+        logs: seed of a simulated world -> the tables of its log.
+        data: what the log is called.
+    """
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for seed, tables in logs.items():
+        for key, rate in _rates(list(tables)).items():
+            found.setdefault(key, {})[seed] = rate
+    return _over_seeds(data, found)
+
+
+def _rates(tables: list[RequestTable]) -> dict[tuple[str, str], float]:
+    schema = tables[0].schema
+    activity = [c.name for c in schema.user_categories].index("activity")
+    category = [c.name for c in schema.item_categories].index("category")
+    shown = [table.exposed for table in tables]
+    labels = np.concatenate([table.label[keep] for table, keep in zip(tables, shown, strict=True)])
+    levels = np.concatenate(
+        [np.repeat(t.user_categories[:, activity], t.lengths)[keep] for t, keep in zip(tables, shown, strict=True)]
+    )
+    kinds = np.concatenate([t.item_categories[keep, category] for t, keep in zip(tables, shown, strict=True)])
+    rates = {}
+    groups = [(name, levels == index + 1) for index, name in enumerate(ACTIVITY_LEVELS)]
+    groups += [(f"category {index}", kinds == index) for index in range(1, schema.item_categories[category].size)]
+    for name, rows in groups:
+        if rows.any():
+            rates |= {(name, f"rate/{label}"): float(labels[rows, m].mean()) for m, label in enumerate(schema.feedback_names)}
+    return rates
+
+
+def loss_numbers(grouped: Grouped) -> list[Number]:
+    """``loss/<objective>`` of every variant, with ``loss/mean`` and ``loss/sd`` over the objectives."""
+    rows: list[Number] = []
+    for section in grouped.sections:
+        found: dict[tuple[str, str], dict[int, float]] = {}
+        for variant, runs in variants_of(section).items():
+            for seed, run in runs.items():
+                for name, value in losses(run).items():
+                    found.setdefault((variant, LOSS + name), {})[seed] = value
+        rows += _over_seeds(section.data, found)
+    return rows
+
+
+def front_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
+    """``hypervolume`` of each method's front, seed by seed, from the random order.
+
+    A method is what stands before the last ``_`` of its variants, which differ in the weights of their labels.
+    """
+    metrics = list(definition.metrics)
+    rows: list[Number] = []
+    for section in grouped.sections:
+        variants = variants_of(section)
+        found: dict[tuple[str, str], dict[int, float]] = {}
+        for method in dict.fromkeys(variant.rsplit("_", 1)[0] for variant in variants):
+            members = {name: runs for name, runs in variants.items() if name.rsplit("_", 1)[0] == method}
+            for seed in sorted(set.intersection(*(set(runs) for runs in members.values()))):
+                points = [[value_of(runs[seed], metric) or 0.0 for metric in metrics] for runs in members.values()]
+                some = next(iter(members.values()))[seed]
+                origin = np.array([value_of(some, metric, floor=True) for metric in metrics], dtype=np.float64)
+                volume = hypervolume(np.array(points, dtype=np.float64), origin)
+                found.setdefault((method, HYPERVOLUME), {})[seed] = volume
+        rows += _over_seeds(section.data, found)
+    return rows
+
+
+def relation_numbers(grouped: Grouped) -> list[Number]:
+    """``attention/<m>/<l>`` and ``correlation/<m>/<l>`` for labels m, l, and ``agreement`` of the two (Spearman).
+
+    Attention between the objectives that predict two labels is made symmetric, as a correlation is.
+    """
+    rows: list[Number] = []
+    for section in grouped.sections:
+        found: dict[tuple[str, str], dict[int, float]] = {}
+        for variant, runs in variants_of(section).items():
+            for seed, run in runs.items():
+                content = RunFolder(run.path).read("relations.json")
+                if content:
+                    for metric, value in _relations(content).items():
+                        found.setdefault((variant, metric), {})[seed] = value
+        rows += _over_seeds(section.data, found)
+    return rows
+
+
+def _relations(content: Mapping[str, object]) -> dict[str, float]:
+    attention, correlation, predicts = (content[name] for name in ("attention", "label_correlation", "predicts"))
+    assert isinstance(attention, dict) and isinstance(correlation, dict) and isinstance(predicts, dict)
+    objectives = {label: attention["names"].index(objective) for objective, label in predicts.items()}
+    labels = [label for label in correlation["names"] if label in objectives]
+    told: dict[str, float] = {}
+    pairs = []
+    for i, one in enumerate(labels):
+        for other in labels[i + 1 :]:
+            m, n = objectives[one], objectives[other]
+            both = (attention["matrix"][m][n] + attention["matrix"][n][m]) / 2
+            r = correlation["matrix"][correlation["names"].index(one)][correlation["names"].index(other)]
+            if r is not None:
+                told |= {f"attention/{one}/{other}": both, f"correlation/{one}/{other}": r}
+                pairs.append((both, r))
+    if len(pairs) > 2:
+        told[AGREEMENT] = float(spearmanr(*np.array(pairs).T).statistic)
+    return told
+
+
+def skew_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
+    """``drop``: what a method loses of the table's metric when training has fewer positives.
+
+    A variant is ``<method>_<share>``; the drop is from ``<method>_all`` of the same seed.
+    """
+    [metric] = definition.metrics
+    rows: list[Number] = []
+    for section in grouped.sections:
+        variants = variants_of(section)
+        found: dict[tuple[str, str], dict[int, float]] = {}
+        for variant, runs in variants.items():
+            method, share = variant.rsplit("_", 1)
+            whole = variants.get(f"{method}_all", {})
+            for seed in sorted(set(runs) & set(whole)):
+                before, after = value_of(whole[seed], metric), value_of(runs[seed], metric)
+                if share != "all" and before is not None and after is not None:
+                    found.setdefault((variant, DROP), {})[seed] = before - after
+        rows += _over_seeds(section.data, found)
+    return rows
+
+
+def ippo_numbers(grouped: Grouped) -> list[Number]:
+    """``weight/<label>@<round>`` of the reference's label weights, and ``accepted``, ``rounds`` in all."""
+    rows: list[Number] = []
+    for section in grouped.sections:
+        found: dict[tuple[str, str], dict[int, float]] = {}
+        for variant, runs in variants_of(section).items():
+            for seed, run in runs.items():
+                content = RunFolder(run.path).read("archive.json")
+                rounds = content.get("rounds", [])
+                for told in rounds:
+                    for label, weight in zip(content["labels"], told["weights"], strict=True):
+                        found.setdefault((variant, f"weight/{label}@{told['round']}"), {})[seed] = weight
+                if rounds:
+                    accepted = float(sum(told["accepted"] for told in rounds))
+                    found.setdefault((variant, "accepted"), {})[seed] = accepted
+                    found.setdefault((variant, "rounds"), {})[seed] = float(len(rounds))
+        rows += _over_seeds(section.data, found)
+    return rows
+
+
+def _over_seeds(data: str, found: Mapping[tuple[str, str], Mapping[int, float]]) -> list[Number]:
+    rows: list[Number] = []
+    for (variant, metric), of_seeds in found.items():
+        rows += [Number(data, variant, "", metric, seed, value) for seed, value in sorted(of_seeds.items())]
+        rows.append(Number.mean(data, variant, "", metric, interval_over_seeds(list(of_seeds.values()))))
+    return rows
