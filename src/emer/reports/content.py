@@ -22,7 +22,7 @@ from emer.reports.histories import learning_curves, losses, objectives_of_loss, 
 from emer.reports.overview import overview
 from emer.reports.runs import METRICS, Problem, Run
 from emer.reports.section_intervals import SectionIntervals
-from emer.reports.segments import by_segment, segments_of
+from emer.reports.segments import by_segment, check_segments, segments_of
 
 FORMAT = 1
 _DRAWN = 8
@@ -39,6 +39,7 @@ def report_content(
     title: str,
     reference: str | None,
     wanted_fronts: Sequence[Sequence[str]],
+    segments: Sequence[str] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """All numbers of a report, ready for JSON.
@@ -50,12 +51,14 @@ def report_content(
         reference: group or label that the others are compared with; ``emer``, or where it is not there the best, if
             None.
         wanted_fronts: two or three metrics for each Pareto front.
+        segments: names of those that are looked at; all if None.
         advance: is told of every one of :func:`work` parts done.
 
     Raises:
         EmerError: no run has the reference, or a metric of a front.
     """
     grouped = group_runs(runs, problems)
+    check_segments(grouped.sections, segments)
     check_reference(grouped.sections, reference)
     check_fronts(grouped.sections, wanted_fronts)
     return {
@@ -63,18 +66,22 @@ def report_content(
         "title": title,
         "overview": overview(grouped, runs),
         "problems": [vars(problem) for problem in grouped.problems],
-        "sections": [_section(one, reference, wanted_fronts, advance) for one in grouped.sections],
+        "sections": [_section(one, reference, wanted_fronts, segments, advance) for one in grouped.sections],
         "online": list(online),
     }
 
 
-def work(grouped: Grouped) -> int:
+def work(grouped: Grouped, segments: Sequence[str] | None = None) -> int:
     """Parts of the work of :func:`report_content`, for a bar: pairs of methods, and segments."""
-    return sum(len(s.groups) * (len(s.groups) - 1) // 2 + len(segments_of(s)) for s in grouped.sections)
+    return sum(len(s.groups) * (len(s.groups) - 1) // 2 + len(segments_of(s, segments)) for s in grouped.sections)
 
 
 def _section(
-    section: Section, wanted: str | None, wanted_fronts: Sequence[Sequence[str]], advance: Callable[[int], None]
+    section: Section,
+    wanted: str | None,
+    wanted_fronts: Sequence[Sequence[str]],
+    segments: Sequence[str] | None,
+    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     of = {name: SectionIntervals(section, name) for name in COMPARED}
     table = method_table(section, of)
@@ -99,7 +106,7 @@ def _section(
         "losses": losses(section),
         "fronts": fronts(section, wanted_fronts),
         "archives": archives(section),
-        "segments": by_segment(section, reference, advance),
+        "segments": by_segment(section, reference, segments, advance),
     }
     return content | {"absent": _absent(content)}
 
@@ -115,6 +122,6 @@ def _absent(content: dict[str, Any]) -> dict[str, str]:
         "losses": "no run has val/prior/... in metrics.csv; only EMER's prior loss writes it",
         "fronts": "no method has all metrics of one",
         "archives": "no run has an archive.json; only IPPO (Pantheon) writes it",
-        "segments": "per_request.parquet has no segment/... columns, and all lists are of one length",
+        "segments": "none was asked for, or per_request.parquet has no segment/... columns and all lists one length",
     }
     return {part: reason for part, reason in why.items() if not content[part]}

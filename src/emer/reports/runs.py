@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,10 +119,18 @@ def _runs_at(path: Path) -> list[Path]:
     return sorted(started | jobs)
 
 
-def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[Problem]]:
-    """The finished runs among ``folders``, and what is the matter with each that is not."""
+def read_runs(
+    folders: Iterable[Path], advance: Callable[[int], None] = lambda _: None
+) -> tuple[list[Run], list[Problem]]:
+    """The finished runs among ``folders``, and what is the matter with each that is not.
+
+    Args:
+        folders: from :func:`find_runs`.
+        advance: is told of every folder that was read.
+    """
     runs, problems = [], []
     for path in folders:
+        advance(1)
         folder = RunFolder(path)
         status = folder.status()
         state = str(status.get("status", "unreadable"))

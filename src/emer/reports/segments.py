@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from emer.errors import EmerError
 from emer.reports.groups import Section
 from emer.reports.runs import METRICS, Run
 from emer.reports.section_intervals import SectionIntervals, estimate, plain
@@ -16,8 +17,13 @@ PREFIX = "segment/"
 LENGTH = "list length"
 
 
-def segments_of(section: Section) -> dict[str, tuple[np.ndarray, list[str]]]:
-    """Segment -> (R,) index into its labels, and the labels; those with two values at least."""
+def segments_of(section: Section, wanted: Sequence[str] | None = None) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """Segment -> (R,) index into its labels, and the labels; those with two values at least.
+
+    Args:
+        section: one log.
+        wanted: names of the segments; all if None.
+    """
     found: dict[str, tuple[np.ndarray, list[str]]] = {}
     # The same test requests are in the same segments whatever ranks them; older runs may not have noted them.
     for run in section.runs:
@@ -28,7 +34,7 @@ def segments_of(section: Section) -> dict[str, tuple[np.ndarray, list[str]]]:
     lengths = section.runs[0].per_request.get("n_candidates")
     if lengths is not None:
         found[LENGTH] = by_length(lengths)
-    return {name: segment for name, segment in found.items() if np.unique(segment[0]).size > 1}
+    return {name: segment for name, segment in found.items() if _shown(name, segment[0], wanted)}
 
 
 def by_length(lengths: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -43,7 +49,9 @@ def by_length(lengths: np.ndarray) -> tuple[np.ndarray, list[str]]:
     return index, [f"{a}–{b} candidates" if a < b else f"{a} candidates" for a, b in ranges]
 
 
-def by_segment(section: Section, reference: str, advance: Callable[[int], None]) -> list[dict[str, Any]]:
+def by_segment(
+    section: Section, reference: str, wanted: Sequence[str] | None, advance: Callable[[int], None]
+) -> list[dict[str, Any]]:
     """Each segment of :func:`segments_of`: ``name`` and ``parts``.
 
     A part has ``label``, ``requests``, ``users``, and ``methods``: group -> metric -> its mean over seeds and its
@@ -52,7 +60,7 @@ def by_segment(section: Section, reference: str, advance: Callable[[int], None])
     groups = {group.name: group for group in section.groups}
     users = section.runs[0].per_request["user_id"]
     found = []
-    for name, (index, labels) in segments_of(section).items():
+    for name, (index, labels) in segments_of(section, wanted).items():
         parts = []
         for i in np.unique(index):
             where = index == i
@@ -64,12 +72,28 @@ def by_segment(section: Section, reference: str, advance: Callable[[int], None])
                     if method != reference:
                         value["difference"] = plain(intervals.between(group, groups[reference]))
                     methods[method][metric] = value
-            label = labels[i] if 0 <= i < len(labels) else str(i)
+            label = labels[i] if 0 <= i < len(labels) else str(i) if i else "0 (unknown)"
             sizes = {"requests": int(where.sum()), "users": int(np.unique(users[where]).size)}
             parts.append({"label": label, **sizes, "methods": methods})
         found.append({"name": name, "parts": parts})
         advance(1)
     return found
+
+
+def check_segments(sections: Sequence[Section], wanted: Sequence[str] | None) -> None:
+    """That what is asked for is there.
+
+    Raises:
+        EmerError: no section has it.
+    """
+    there = sorted({name for section in sections for name in segments_of(section)})
+    for name in wanted or ():
+        if sections and name not in there:
+            raise EmerError(f"segments: no log has {name!r} with more than one value; there are {', '.join(there)}")
+
+
+def _shown(name: str, index: np.ndarray, wanted: Sequence[str] | None) -> bool:
+    return (wanted is None or name in wanted) and np.unique(index).size > 1
 
 
 def _named(run: Run, name: str) -> tuple[np.ndarray, list[str]]:
