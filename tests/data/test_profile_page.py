@@ -19,14 +19,15 @@ from tests.data.profiled import by_hand, leaves, sound, write_log
 from emer.config_files import config_dir
 from emer.data.parquet import write_requests
 from emer.data.profile.content import profile_folder
-from emer.data.profile.html import text
 from emer.data.profile.page import moment, profile_page
-from emer.data.profile.pictures import heat, number, ranges, reliability, steps
 from emer.data.profile.write import place_of, write_profile
 from emer.data.table import RequestTable
 from emer.errors import DataError, EmerError
 from emer.jobs.app import register
 from emer.jobs.prepare import prepare
+from emer.pages.html import text
+from emer.pages.pictures import heat, ranges, reliability, steps
+from emer.pages.svg import number
 from emer.requests import Objective, Schema
 
 VOID = {"meta", "line", "rect", "circle", "polyline", "polygon"}

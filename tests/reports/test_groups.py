@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.reports.hand_made import made_run
 
@@ -104,6 +106,18 @@ def test_the_same_number_of_other_requests_is_another_section(tmp_path: Path) ->
     assert len(grouped(tmp_path).sections) == 2
 
 
+def test_worlds_that_number_their_requests_alike_are_not_paired(tmp_path: Path) -> None:
+    made_run(tmp_path, "emer", 1, data="world")
+    other = made_run(tmp_path, "emer", 2, data="world", settings={"data.source.seed": 2})
+    columns = pq.read_table(other / "per_request.parquet")
+    users = pa.array(columns["user_id"].to_numpy() + 1)
+    place = columns.column_names.index("user_id")
+    pq.write_table(columns.set_column(place, "user_id", users), other / "per_request.parquet")
+    found = grouped(tmp_path)
+    assert [section.name for section in found.sections] == ["world (no source.seed)", "world (source.seed=2)"]
+    assert found.problems == ()
+
+
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
@@ -111,7 +125,9 @@ def test_the_same_number_of_other_requests_is_another_section(tmp_path: Path) ->
         ([{"a.x": 1, "a.y": 2}, {"a.x": 2, "a.y": 2}], ["m (x=1)", "m (x=2)"]),
         ([{"a.x": 1, "b.x": "q"}, {"a.x": 2, "b.x": "r"}], ["m (a.x=1, b.x=q)", "m (a.x=2, b.x=r)"]),
         ([{"a": 1}, {}], ["m (a=1)", "m (no a)"]),
-        ([{"k": i, "l": i, "m": i, "n": i} for i in (1, 2)], [f"m (k={i}, l={i}, m={i}, 1 more)" for i in (1, 2)]),
+        ([{"k": i, "l": i, "m": i} for i in (1, 2)], [f"m (k={i}, l={i}, 1 more)" for i in (1, 2)]),
+        ([{"data.world.seed": i} for i in (1, 2)], ["m (world.seed=1)", "m (world.seed=2)"]),
+        ([{"method.a": i, "method.module.a": i} for i in (1, 2)], ["m (a=1)", "m (a=2)"]),
         ([{"a": 1}, {"a": 1}], ["m [0]", "m [1]"]),
     ],
 )

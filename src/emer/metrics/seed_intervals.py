@@ -26,6 +26,7 @@ from emer.errors import EmerError
 from emer.metrics.intervals import metric_influence, sum_of_influences, users_variance
 
 PerRequest = Mapping[str, np.ndarray]
+Influence = tuple[float, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def seed_interval(runs: Sequence[PerRequest], name: str, *, level: float = 0.95)
         EmerError: there is no run, the runs' requests differ, or the metric is no average over requests.
     """
     _same_requests(runs, name)
-    return _interval([metric_influence(run, name) for run in runs], runs[0]["user_id"], level)
+    return mean_of_influences([metric_influence(run, name) for run in runs], runs[0]["user_id"], level=level)
 
 
 def seed_difference(
@@ -72,25 +73,30 @@ def seed_difference(
     if len(first) != len(second):
         raise EmerError(f"{name} cannot be compared: {len(first)} runs of one method, {len(second)} of the other")
     _same_requests([*first, *second], name)
-    pairs = [(metric_influence(a, name), metric_influence(b, name)) for a, b in zip(first, second, strict=True)]
-    differences = [(a - b, sum_of_influences([psi_a, -psi_b])) for (a, psi_a), (b, psi_b) in pairs]
-    return _interval(differences, first[0]["user_id"], level)
+    mine, theirs = ([metric_influence(run, name) for run in side] for side in (first, second))
+    return difference_of_influences(mine, theirs, first[0]["user_id"], level=level)
 
 
-def interval_over_seeds(values: Sequence[float], *, level: float = 0.95) -> SeedInterval:
-    """Mean and t interval of one number per seed, for metrics that are no average over requests (a pooled AUC).
+def difference_of_influences(
+    first: Sequence[Influence], second: Sequence[Influence], users: np.ndarray, *, level: float = 0.95
+) -> SeedInterval:
+    """:func:`seed_difference` from :func:`emer.metrics.intervals.metric_influence` of each run.
 
-    It tells the seeds' noise alone. Equal values, of a method that draws nothing at random, have none, and so no
-    interval: a width of 0 would claim that the requests do not matter.
+    Args:
+        first, second: run s of both with the same seed, on the same requests.
+        users: (R,) whose requests they are.
+        level: coverage.
     """
-    estimate = float(np.mean(values)) if len(values) else np.nan
-    if len(set(values)) < 2:
-        return SeedInterval(estimate, np.nan, np.nan, np.nan, len(values))
-    variance = float(np.var(values, ddof=1)) / len(values)
-    return _t_interval(estimate, variance, len(values) - 1, level, len(values))
+    pairs = zip(first, second, strict=True)
+    differences = [(a - b, sum_of_influences([psi_a, -psi_b])) for (a, psi_a), (b, psi_b) in pairs]
+    return mean_of_influences(differences, users, level=level)
 
 
-def _interval(runs: list[tuple[float, np.ndarray]], users: np.ndarray, level: float) -> SeedInterval:
+def mean_of_influences(runs: Sequence[Influence], users: np.ndarray, *, level: float = 0.95) -> SeedInterval:
+    """:func:`seed_interval` from each run's influences.
+
+    Arguments are those of :func:`difference_of_influences`.
+    """
     values = np.array([value for value, _ in runs])
     psi = sum_of_influences([influence / len(runs) for _, influence in runs])
     of_users, U = users_variance(psi, users)
@@ -104,6 +110,19 @@ def _interval(runs: list[tuple[float, np.ndarray]], users: np.ndarray, level: fl
     total = of_users + of_seeds
     squares = of_users**2 / (U - 1) + of_seeds**2 / (S - 1)
     return _t_interval(estimate, total, total**2 / squares if squares > 0 else U - 1, level, S)
+
+
+def interval_over_seeds(values: Sequence[float], *, level: float = 0.95) -> SeedInterval:
+    """Mean and t interval of one number per seed, for metrics that are no average over requests (a pooled AUC).
+
+    It tells the seeds' noise alone. Equal values, of a method that draws nothing at random, have none, and so no
+    interval: a width of 0 would claim that the requests do not matter.
+    """
+    estimate = float(np.mean(values)) if len(values) else np.nan
+    if len(set(values)) < 2:
+        return SeedInterval(estimate, np.nan, np.nan, np.nan, len(values))
+    variance = float(np.var(values, ddof=1)) / len(values)
+    return _t_interval(estimate, variance, len(values) - 1, level, len(values))
 
 
 def _t_interval(estimate: float, variance: float, freedom: float, level: float, seeds: int) -> SeedInterval:

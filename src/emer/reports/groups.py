@@ -9,9 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from emer.metrics.summary import IDENTITY
 from emer.reports.runs import Problem, Run, differing
 
 IPUT_FLOOR = "loader.iput_floor"
+_LONGEST = 30
+"""Characters of a value in a name."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,18 @@ def group_runs(runs: Iterable[Run], problems: Iterable[Problem] = ()) -> Grouped
 
 
 def _test_key(run: Run) -> str:
-    """What two runs share that can be compared request by request."""
-    requests = hashlib.sha256(run.per_request["request_id"].tobytes()).hexdigest()[:12]
-    return f"{run.data} {requests} {run.settings.get(IPUT_FLOOR)}"
+    """What two runs share that can be compared request by request.
+
+    Simulated worlds number their requests alike, so ids alone do not tell: users, sizes, and which requests have a
+    label that can be ranked do.
+    """
+    digest = hashlib.sha256()
+    for name, values in sorted(run.per_request.items()):
+        if name in IDENTITY and name != "row":
+            digest.update(values.astype(np.int64).tobytes())
+        elif name.startswith("label_gauc/"):
+            digest.update(name.encode() + np.isnan(values).tobytes())
+    return f"{run.data} {digest.hexdigest()[:12]} {run.settings.get(IPUT_FLOOR)}"
 
 
 def _each_seed_once(runs: Sequence[Run]) -> tuple[tuple[Run, ...], list[Problem]]:
@@ -169,7 +183,7 @@ def _section_names(by_test: Mapping[str, Sequence[Run]]) -> dict[str, str]:
     return names
 
 
-def tell_apart(name: str, settings: Mapping[str, dict[str, Any]], most: int = 3) -> dict[str, str]:
+def tell_apart(name: str, settings: Mapping[str, dict[str, Any]], most: int = 2) -> dict[str, str]:
     """A name for each of several things called ``name``: the settings, up to ``most``, that differ among them.
 
     Keys are shortened to their last words where those tell them apart. What still has one name gets its own key.
@@ -189,7 +203,8 @@ def tell_apart(name: str, settings: Mapping[str, dict[str, Any]], most: int = 3)
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    words = value if isinstance(value, str) else json.dumps(value, default=str)
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
 
 
 def _shortened(keys: Sequence[str]) -> dict[str, str]:
@@ -197,7 +212,8 @@ def _shortened(keys: Sequence[str]) -> dict[str, str]:
     short = {}
     for key in keys:
         words = key.split(".")
-        for count in range(1, len(words) + 1):
+        # A seed alone would be taken for that of the training.
+        for count in range(1 + (words[-1] == "seed" and len(words) > 1), len(words) + 1):
             tail = words[-count:]
             if sum(other.split(".")[-count:] == tail for other in keys) == 1:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,10 +119,18 @@ def _runs_at(path: Path) -> list[Path]:
     return sorted(started | jobs)
 
 
-def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[Problem]]:
-    """The finished runs among ``folders``, and what is the matter with each that is not."""
+def read_runs(
+    folders: Iterable[Path], advance: Callable[[int], None] = lambda _: None
+) -> tuple[list[Run], list[Problem]]:
+    """The finished runs among ``folders``, and what is the matter with each that is not.
+
+    Args:
+        folders: from :func:`find_runs`.
+        advance: is told of every folder that was read.
+    """
     runs, problems = [], []
     for path in folders:
+        advance(1)
         folder = RunFolder(path)
         status = folder.status()
         state = str(status.get("status", "unreadable"))
@@ -177,7 +185,16 @@ def _rows(path: Path) -> Rows:
 
 
 def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys, sorted, in which these differ or that some of them lack."""
+    """The keys, sorted, in which these differ or that some of them lack.
+
+    What a config repeats for the module (``method.module.objective.iput`` beside ``method.objective.iput``) is told
+    once.
+    """
     keys = dict.fromkeys(key for one in settings for key in one)
-    absent = object()
-    return sorted(key for key in keys if any(one.get(key, absent) != settings[0].get(key, absent) for one in settings))
+    values = {key: [one.get(key, _ABSENT) for one in settings] for key in keys}
+    found = {key for key, of_all in values.items() if any(value != of_all[0] for value in of_all)}
+    original = {key: key.replace("method.module.", "method.", 1) for key in found}
+    return sorted(key for key in found if original[key] == key or values.get(original[key]) != values[key])
+
+
+_ABSENT = object()

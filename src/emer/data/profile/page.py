@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from emer.data.profile.html import Cell, figure, folded, page, paragraph, section, side, table, text
 from emer.data.profile.page_pxtrs import calibration, correlations, orders, pxtrs
-from emer.data.profile.pictures import ranges, steps
+from emer.pages.html import Cell, figure, folded, page, paragraph, section, side, table, text
+from emer.pages.pictures import ranges, steps
 
 Content = Mapping[str, Any]
 

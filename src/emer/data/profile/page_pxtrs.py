@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emer.data.profile.html import Cell, figure, folded, paragraph, side, table, text
-from emer.data.profile.pictures import heat, ranges, reliability
+from emer.pages.html import Cell, figure, folded, paragraph, side, table, text
+from emer.pages.pictures import heat, ranges, reliability
 
 Content = Mapping[str, Any]
 

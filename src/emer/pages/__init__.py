@@ -1,0 +1,1 @@
+"""Pieces of self-contained pages: HTML, and pictures as SVG text."""
