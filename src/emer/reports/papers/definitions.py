@@ -87,6 +87,10 @@ class Experiment:
     notes: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
 
+    def heading(self, variant: str) -> str:
+        """What a variant is called in tables and pictures."""
+        return self.variants.get(variant, variant.replace("_", " "))
+
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """(variant, against) of every difference that the tables and claims need, each once."""

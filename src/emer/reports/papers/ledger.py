@@ -44,7 +44,7 @@ def figure(judged: Judgement, definition: Experiment) -> str:
     part, worst = min(there, key=lambda pair: pair[0].sign * pair[1].value / _size(pair[1]))
     metrics = {**definition.metrics, **definition.also}
     what = metrics.get(part.metric, part.metric)
-    one, other = (definition.variants.get(name, name) for name in (part.variant, part.against))
+    one, other = (definition.heading(name) for name in (part.variant, part.against))
     cell = difference_cell(worst, definition.kind, part.metric)
     text = f"{judged.held} of {len(parts)} beyond the interval"
     text += f", {judged.against} on the other side" if judged.against else ""

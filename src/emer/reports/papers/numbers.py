@@ -79,8 +79,9 @@ class Numbers:
 
     @property
     def logs(self) -> list[str]:
-        """Names of the logs, in the order of the rows."""
-        return list(dict.fromkeys(row.data for row in self.rows))
+        """Names of the logs: simulated ones before real ones, otherwise in the order of the rows."""
+        found = list(dict.fromkeys(row.data for row in self.rows))
+        return sorted(found, key=lambda name: name != "simulated")
 
     def variants(self, data: str) -> list[str]:
         """Those that have a value or a difference on a log, in the order of the rows."""

@@ -87,7 +87,7 @@ def _heat(definition: Experiment, panels: Sequence[Panel]) -> Figure:
     figure = Figure(figsize=(width, 1.9 + 0.34 * len(metrics)), layout="constrained")
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True):
         _heat_panel(axes, panel, variants, metrics, definition, digits)
-    against = definition.variants.get(definition.reference, definition.reference.replace("_", " "))
+    against = definition.heading(definition.reference)
     unit = "%" if definition.kind == "online" else "GAUC"
     figure.suptitle(
         f"Difference from {against} ({unit}); bold: beyond the 95 % interval. Colours by panel", fontsize=9
@@ -169,7 +169,7 @@ def _row_name(definition: Experiment, metric: str, variant: str) -> str:
 
 
 def _axis(definition: Experiment) -> str:
-    against = definition.variants.get(definition.reference, definition.reference.replace("_", " "))
+    against = definition.heading(definition.reference)
     if definition.kind == "speed":
         return f"speed, difference from {against} (log scale, 0.1 is about 10 %)"
     if definition.kind == "online":

@@ -62,7 +62,7 @@ def _how(about: Mapping[str, Any]) -> str:
     text = f"{about['runs']} runs, seeds {about['seeds']}, {about['minutes']:.0f} minutes of one processor in all. "
     text += f"{sizes}. Commit {about['commit']}."
     if about["problems"]:
-        text += " **Not in the tables**: " + "; ".join(about["problems"]) + "."
+        text += "\n\n**Not, or not in full, in the tables:**\n\n" + "\n".join(f"- {line}" for line in about["problems"])
     return text
 
 
@@ -83,27 +83,29 @@ def table(definition: Experiment, numbers: Numbers, data: str) -> list[str]:
     there = numbers.variants(data)
     variants = [name for name in definition.variants if name in there]
     headings = [definition.variants[name] for name in variants]
-    metrics = {**definition.metrics, **definition.also}
+    metrics = {
+        name: text for name, text in {**definition.metrics, **definition.also}.items() if numbers.knows(data, name)
+    }
     base = definition.reference if online else ""
     cells = [
         [value_cell(numbers.find(data, name, metric, base), kind, metric) for name in variants] for metric in metrics
     ]
     if online:
-        return grid("% against " + heading(definition, base), list(metrics.values()), headings, cells)
+        return grid("% against " + definition.heading(base), list(metrics.values()), headings, cells)
     floors = [[value_cell(numbers.find(data, FLOOR, metric), kind, metric)] for metric in metrics]
     with_floor = [row + floor for row, floor in zip(cells, floors, strict=True)]
     shown = any(floor != ["–"] for floor in floors)
     lines = grid(
         "", list(metrics.values()), [*headings, "random"] if shown else headings, with_floor if shown else cells
     )
-    if not definition.reference:
+    if definition.reference not in variants:
         return lines
     others = [name for name in variants if name != definition.reference]
     gaps = [
         [difference_cell(numbers.difference(data, name, definition.reference, metric), kind, metric) for name in others]
         for metric in metrics
     ]
-    title = f"Difference from {heading(definition, definition.reference)}, bold where the interval leaves out 0:"
+    title = f"Difference from {definition.heading(definition.reference)}, bold where the interval leaves out 0:"
     return [
         *lines,
         "",
@@ -120,7 +122,7 @@ def one_metric(definition: Experiment, numbers: Numbers, data: str) -> list[str]
     variants = [variant for variant in definition.variants if variant in there]
     columns = [name]
     if definition.reference:
-        columns.append(f"against {heading(definition, definition.reference)}")
+        columns.append(f"against {definition.heading(definition.reference)}")
     columns += definition.also.values()
     cells = []
     for variant in [*variants, FLOOR]:
@@ -137,11 +139,6 @@ def one_metric(definition: Experiment, numbers: Numbers, data: str) -> list[str]
     else:
         names = [*(definition.variants[v] for v in variants), "*expected of a random order*"]
     return grid("", names, columns, cells)
-
-
-def heading(definition: Experiment, variant: str) -> str:
-    """What a variant is called in the tables."""
-    return definition.variants.get(variant, variant.replace("_", " "))
 
 
 def _published(definition: Experiment) -> list[str]:
