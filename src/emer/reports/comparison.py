@@ -47,8 +47,10 @@ def floors(section: Section) -> dict[str, float | None]:
     return {name: _mean([mean_metric(group, f"random/{name}") for group in section.groups]) for name in COMPARED}
 
 
-def choose_reference(section: Section, order: Sequence[str], wanted: str | None) -> str:
-    """Name of the group that the others are compared with: the best one called ``wanted``, else the best of all.
+def choose_reference(section: Section, order: Sequence[str], wanted: str | None) -> tuple[str, bool]:
+    """Name of the group that the others are compared with, and whether it is the one that was wanted.
+
+    It is the best one called ``wanted``, else the best of all, which by being chosen so has luck on its side.
 
     Args:
         section: one log.
@@ -57,7 +59,8 @@ def choose_reference(section: Section, order: Sequence[str], wanted: str | None)
     """
     labels = {group.name: group.label for group in section.groups}
     name = wanted or DEFAULT_REFERENCE
-    return next((one for one in order if name in (one, labels[one])), order[0])
+    found = [one for one in order if name in (one, labels[one])]
+    return (found or order)[0], bool(found)
 
 
 def check_reference(sections: Sequence[Section], wanted: str | None) -> None:

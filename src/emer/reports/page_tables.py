@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emer.metrics.summary import MIN_REQUESTS
-from emer.pages.html import Cell, Shown, figure, folded, side, table
+from emer.pages.html import Cell, Shown, figure, folded, paragraph, side, table
 from emer.pages.pictures import ranges
 from emer.pages.svg import diverging
 from emer.reports.comparison import COMPARED
@@ -65,6 +65,7 @@ def against_reference(section: Section) -> str:
         "two-sided; Holm's is corrected for all p-values of this table, and bold means that it is below 0.05. Without "
         "an interval: no seed in common, or one seed only (sum of AUCs)."
     )
+    note = paragraph(section["reference_note"]) if section["reference_note"] else ""
     parts = [table(head, rows, caption, sort=True)]
     bars = []
     for row in found:
@@ -76,7 +77,7 @@ def against_reference(section: Section) -> str:
         alt = f"Difference in label GAUC from {reference} of {len(bars)} methods; the numbers stand in the table."
         svg = ranges(bars, x="difference in label GAUC", log=False, alt=alt, key=False)
         parts.append(figure(svg, f"Difference in label GAUC from {reference}, with its 95 % interval."))
-    return side(*parts)
+    return note + side(*parts)
 
 
 def matrix(section: Section) -> str:
