@@ -63,5 +63,5 @@ def test_an_unknown_segment_is_named(tmp_path: Path) -> None:
     add_segments(made_run(tmp_path, "emer", 1))
     sections = group_runs(*read_runs(find_runs(tmp_path))).sections
     check_segments(sections, ["activity"])
-    with pytest.raises(EmerError, match="segments: no log has 'city'.*activity, list length"):
+    with pytest.raises(EmerError, match=r"segments: no log has 'city'.*activity, list length"):
         check_segments(sections, ["city"])

@@ -65,7 +65,9 @@ def curves(series: Mapping[str, Curve], *, x: str, y: str, alt: str) -> str:
     first, last = (f(v for c in series.values() for v in c.x) for f in (min, max))
     across = _linear(first, last, LEFT, WIDTH - RIGHT)
     up = _linear(lowest, highest, below, top)
-    parts = [*key, *_grid(ticks(lowest, highest), up), *_below(ticks(first, last), across, below)]
+    whole = all(float(v).is_integer() for c in series.values() for v in c.x)
+    marked = [value for value in ticks(first, last) if not whole or value.is_integer()]
+    parts = [*key, *_grid(ticks(lowest, highest), up), *_below(marked, across, below)]
     for name, (places, mean, low, high) in series.items():
         edge = list(zip(places, low, strict=True)) + list(zip(places, high, strict=True))[::-1]
         shape = points([(across(a), up(b)) for a, b in edge])

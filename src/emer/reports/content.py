@@ -30,8 +30,8 @@ _DRAWN = 8
 """Methods that a picture of curves shows."""
 
 NO_REFERENCE = (
-    "There is no {name} on this log: the reference is the method with the best label GAUC here, and being chosen for that "
-    "it looks better than it is."
+    "There is no {name} on this log: the reference is the method with the best label GAUC here, and being chosen for "
+    "that it looks better than it is."
 )
 _NO_EPOCHS = "no run has a metrics.csv; formulas and controls do not train"
 
