@@ -117,6 +117,9 @@ def test_the_reference_is_what_is_asked_for_or_emer_or_the_best(section: Section
 
 
 def test_only_settings_that_differ_are_told(section: Section) -> None:
+    object.__setattr__(
+        section.groups[0].runs[0], "settings", section.groups[0].runs[0].settings | {"method.switches.a": 1}
+    )
     assert compared_settings(section) == {
         "method.name": {"emer": "emer", "intel": "intel", "urem": "urem"},
         "method.optimizer.lr": {"emer": 0.1, "intel": 0.2, "urem": 0.1},

@@ -60,7 +60,7 @@ tfoot th { position: sticky; left: 0; background: #fff; }
 td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 td { white-space: nowrap; }
 .wrap td, .wrap tbody th { white-space: normal; overflow-wrap: anywhere; }
-.wrap td { text-align: left; min-width: 6em; }
+.wrap td { text-align: left; min-width: 6em; } .wrap tbody th { min-width: 11em; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
   text-align: inherit; }
 th button:focus-visible { outline: 2px solid #0072B2; }

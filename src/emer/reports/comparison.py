@@ -18,6 +18,7 @@ COMPARED = (METRICS[0], POOLED, *METRICS[1:])
 """Metrics of the table, in its order."""
 
 DEFAULT_REFERENCE = "emer"
+_FORM = {"switches", "objective_switches", "default_objective", "_partial_"}
 
 
 def method_table(section: Section, of: dict[str, SectionIntervals]) -> list[dict[str, Any]]:
@@ -108,9 +109,12 @@ def pairwise(
 
 
 def compared_settings(section: Section) -> dict[str, dict[str, Any]]:
-    """Key -> group -> value, of the settings in which groups differ; a group without the key is not there."""
+    """Key -> group -> value, of the settings in which groups differ; a group without the key is not there.
+
+    What a config says of its own form (which switches there are, what is partial) is left out.
+    """
     settings = {group.name: _settings(group) for group in section.groups}
-    keys = differing(list(settings.values()))
+    keys = [key for key in differing(list(settings.values())) if not set(key.split(".")) & _FORM]
     return {key: {name: one[key] for name, one in settings.items() if key in one} for key in keys}
 
 
