@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta"}
+VOID = {"meta", "wbr"}
 """Elements without an end. Those of pictures close themselves."""
 
 

@@ -19,6 +19,13 @@ def test_words_in_cells_are_escaped() -> None:
     assert not any(f"<{letter}>" in html for letter in ("h", "r", "c", "f"))
 
 
+def test_dotted_names_may_be_broken_where_words_wrap() -> None:
+    row = ["a.b_c.d", "1.5", "x <y.z>"]
+    assert "a.<wbr>b_c.<wbr>d</th>" in table(["k", "v", "w"], [row], "c", wrap=True)
+    assert "1.5</td>" in table(["k", "v", "w"], [row], "c", wrap=True)
+    assert "<wbr>" not in table(["k", "v", "w"], [row], "c")
+
+
 def test_the_foot_stays_out_of_the_rows_that_are_sorted() -> None:
     html = table(["a"], [["1"], ["2"]], "c", foot=[["floor"]], sort=True)
     body, foot = html.split("<tfoot>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
@@ -135,16 +136,22 @@ def table(
     words = [isinstance(cell, str) for cell in listed[0]] if listed else [False] * len(head)
     top = "".join(f"<th{_LEFT * left}>{escape(name)}</th>" for name, left in zip(head, words, strict=True))
     below = "".join(map(_row, foot))
+    body = "".join(map(_row, listed))
     kinds = " ".join(["sort"] * sort + ["wrap"] * wrap)
     start = f'<table class="{kinds}">' if kinds else "<table>"
     end = f"<tfoot>{below}</tfoot></table>" if below else "</table>"
     return (
         f'<figure class="table"><figcaption>{escape(caption)}</figcaption><div class="wide">{start}<thead><tr>{top}'
-        f"</tr></thead><tbody>{''.join(map(_row, listed))}</tbody>{end}</div></figure>"
+        f"</tr></thead><tbody>{_breakable(body) if wrap else body}</tbody>{end}</div></figure>"
     )
 
 
 _LEFT = ' class="text"'
+
+
+def _breakable(html: str) -> str:
+    """Dotted names may be broken after a dot."""
+    return re.sub(r"(?<=\w)\.(?=[A-Za-z_])", ".<wbr>", html)
 
 
 def _row(cells: Sequence[Cell]) -> str:
