@@ -16,6 +16,7 @@ JOBS = {
     "calibrate": "fit a simulated world to published marginals, and write its card: emer calibrate world=small",
     "mechanism": "when dividing by watch time pays, over how sessions end: emer mechanism world=small",
     "online": "serve, log, train and publish hour by hour: emer online method=emer world=small",
+    "paper": "a paper's table or figure from the runs of its sweep, or the ledger of claims: emer paper ledger=...",
     "report": "many runs in one page of tables and pictures: emer report runs=outputs/multirun/...",
     "validate": "check request Parquet files: emer validate data.root=/my/requests",
 }

@@ -66,7 +66,7 @@ class Experiment:
         also: metric -> heading of what the paper does not report and honesty asks for.
         published: log or scenario -> metric -> variant -> the paper's number; ``all`` if the paper has one.
         unit: of the numbers, for captions.
-        minutes: on two cores, as measured.
+        users, days: of each arm in an online test.
         notes: what a reader must know about the set-up, and what it does not show.
         claims: of the paper about it.
     """
@@ -82,6 +82,8 @@ class Experiment:
     also: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     unit: str = ""
+    users: int = 2000
+    days: int = 2
     notes: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
 

@@ -44,11 +44,11 @@ def figure(judged: Judgement, definition: Experiment) -> str:
     part, worst = min(there, key=lambda pair: pair[0].sign * pair[1].value / _size(pair[1]))
     metrics = {**definition.metrics, **definition.also}
     what = metrics.get(part.metric, part.metric)
-    pair = f"{definition.variants.get(part.variant, part.variant)} – {definition.variants.get(part.against, part.against)}"
+    one, other = (definition.variants.get(name, name) for name in (part.variant, part.against))
     cell = difference_cell(worst, definition.kind, part.metric)
     text = f"{judged.held} of {len(parts)} beyond the interval"
     text += f", {judged.against} on the other side" if judged.against else ""
-    return f"{text}; least: {what}, {pair} {cell}"
+    return f"{text}; least: {what}, {one} – {other} {cell}"
 
 
 def _size(number: Number) -> float:
@@ -81,9 +81,9 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
         "",
         "A claim is **supported** if every difference it states lies beyond its 95 % interval in the stated direction, "
         "**contradicted** if one of them lies beyond it in the other direction, corrected for their number (Holm), and "
-        "**not supported** otherwise, which may be our noise or size. p-values are not corrected over the whole ledger: "
-        "of forty claims without any truth about two would come out one way or the other. Our logs, sizes and budgets "
-        "are not the papers'; what each comparison is worth stands in its README. This file is made by "
+        "**not supported** otherwise, which may be our noise or size. p-values are not corrected over the whole "
+        "ledger: of forty claims without any truth about two would come out one way or the other. Our logs, sizes and "
+        "budgets are not the papers'; what each comparison is worth stands in its README. This file is made by "
         "`emer paper ledger=experiments`, never by hand.",
         "",
     ]
@@ -97,7 +97,12 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
             if judged is None:
                 cells = ["–", _MARK[Verdict.UNTESTABLE], claim.why_not, "–"]
             else:
-                cells = [log_name(judged.data), _MARK[judged.verdict], figure(judged, definition), str(judged.seeds or "–")]
+                cells = [
+                    log_name(judged.data),
+                    _MARK[judged.verdict],
+                    figure(judged, definition),
+                    str(judged.seeds or "–"),
+                ]
             lines.append(f"| {claim.key} | {said(claim)} | {' | '.join(cells)} | {link} |")
         lines.append("")
     return "\n".join(lines)

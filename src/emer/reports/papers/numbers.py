@@ -55,6 +55,9 @@ class Number:
         )  # fmt: skip
 
 
+_FLOATS = ("value", "low", "high", "p")
+
+
 class Numbers:
     """All numbers of an experiment.
 
@@ -168,14 +171,10 @@ def read_numbers(path: Path) -> Numbers:
     with path.open(encoding="utf-8", newline="") as file:
         for place, row in enumerate(csv.DictReader(file), start=2):
             try:
-                rows.append(
-                    Number(
-                        row["data"], row["variant"], row["against"], row["metric"],
-                        int(row["seed"]) if row["seed"] else None,
-                        *(float(row[name]) if row[name] else math.nan for name in ("value", "low", "high", "p")),
-                        int(row["seeds"]),
-                    )
-                )  # fmt: skip
+                value, low, high, p = (float(row[name]) if row[name] else math.nan for name in _FLOATS)
+                seed = int(row["seed"]) if row["seed"] else None
+                names = (row["data"], row["variant"], row["against"], row["metric"])
+                rows.append(Number(*names, seed, value, low, high, p, int(row["seeds"])))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{path}, row {place}: {error}") from error
     return Numbers(rows)

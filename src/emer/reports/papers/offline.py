@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from emer.errors import EmerError
 from emer.metrics.seed_intervals import interval_over_seeds, seed_difference, seed_interval
@@ -51,7 +51,9 @@ def check_logs(grouped: Grouped) -> None:
     for name in names:
         if names.count(name) > 1:
             several = ", ".join(section.name for section in grouped.sections if section.data == name)
-            raise EmerError(f"the runs on {name} were tested on different requests ({several}); give those of one sweep")
+            raise EmerError(
+                f"the runs on {name} were tested on different requests ({several}); give those of one sweep"
+            )
 
 
 def offline_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
@@ -147,17 +149,17 @@ def _difference(
     if not common:
         return None
     if _by_request([*mine.values(), *theirs.values()], metric):
-        sides = ([side[seed].per_request for seed in common] for side in (mine, theirs))
-        return Number.mean(data, variant, against, metric, seed_difference(*sides, metric))
+        first, second = ([side[seed].per_request for seed in common] for side in (mine, theirs))
+        return Number.mean(data, variant, against, metric, seed_difference(first, second, metric))
     gaps = [(value_of(mine[seed], metric) or 0.0) - (value_of(theirs[seed], metric) or 0.0) for seed in common]
     return Number.mean(data, variant, against, metric, interval_over_seeds(gaps))
 
 
-def _by_request(runs: Sequence[Run] | object, metric: str) -> bool:
+def _by_request(runs: Iterable[Run], metric: str) -> bool:
     """Whether the metric is an average over requests that every run kept."""
     family = metric.split("/", 1)[0]
     return all(
         metric in run.per_request
         or (metric.endswith("/mean") and any(name.startswith(f"{family}/") for name in run.per_request))
-        for run in runs  # type: ignore[attr-defined]
+        for run in runs
     )

@@ -59,8 +59,8 @@ def readme(definition: Experiment, numbers: Numbers, about: Mapping[str, Any]) -
 
 def _how(about: Mapping[str, Any]) -> str:
     sizes = "; ".join(f"{log_name(data)}: {words}" for data, words in about["sizes"].items())
-    text = f"{about['runs']} runs, seeds {about['seeds']}, {about['minutes']:.0f} minutes of one processor in all. {sizes}."
-    text += f" Commit {about['commit']}."
+    text = f"{about['runs']} runs, seeds {about['seeds']}, {about['minutes']:.0f} minutes of one processor in all. "
+    text += f"{sizes}. Commit {about['commit']}."
     if about["problems"]:
         text += " **Not in the tables**: " + "; ".join(about["problems"]) + "."
     return text
@@ -70,7 +70,9 @@ def _ours(definition: Experiment, numbers: Numbers) -> list[str]:
     lines = ["## Ours", "", f"{INTERVALS.get(definition.kind, _SEEDS)}; {definition.unit}.", ""]
     for data in numbers.logs:
         lines += [f"### {log_name(data).capitalize() if data != 'kuairand' else log_name(data)}", ""]
-        lines += one_metric(definition, numbers, data) if len(definition.metrics) == 1 else table(definition, numbers, data)
+        lines += (
+            one_metric(definition, numbers, data) if len(definition.metrics) == 1 else table(definition, numbers, data)
+        )
         lines.append("")
     return lines
 
@@ -83,7 +85,9 @@ def table(definition: Experiment, numbers: Numbers, data: str) -> list[str]:
     headings = [definition.variants[name] for name in variants]
     metrics = {**definition.metrics, **definition.also}
     base = definition.reference if online else ""
-    cells = [[value_cell(numbers.find(data, name, metric, base), kind, metric) for name in variants] for metric in metrics]
+    cells = [
+        [value_cell(numbers.find(data, name, metric, base), kind, metric) for name in variants] for metric in metrics
+    ]
     if online:
         return grid("% against " + heading(definition, base), list(metrics.values()), headings, cells)
     floors = [[value_cell(numbers.find(data, FLOOR, metric), kind, metric)] for metric in metrics]
@@ -100,7 +104,13 @@ def table(definition: Experiment, numbers: Numbers, data: str) -> list[str]:
         for metric in metrics
     ]
     title = f"Difference from {heading(definition, definition.reference)}, bold where the interval leaves out 0:"
-    return [*lines, "", title, "", *grid("", list(metrics.values()), [definition.variants[name] for name in others], gaps)]
+    return [
+        *lines,
+        "",
+        title,
+        "",
+        *grid("", list(metrics.values()), [definition.variants[name] for name in others], gaps),
+    ]
 
 
 def one_metric(definition: Experiment, numbers: Numbers, data: str) -> list[str]:
@@ -142,7 +152,7 @@ def _published(definition: Experiment) -> list[str]:
         if len(definition.published) > 1:
             lines += [f"### {log.replace('_', ' ').capitalize()}", ""]
         variants = [name for name in definition.variants if any(name in row for row in rows.values())]
-        metrics = [metric for metric in rows]
+        metrics = list(rows)
         if len(metrics) == 1:
             cells = [[published_cell(rows[metrics[0]].get(name), definition.kind, metrics[0])] for name in variants]
             lines += grid("", [definition.variants[n] for n in variants], [definition.metrics[metrics[0]]], cells)

@@ -13,7 +13,7 @@ from emer.metrics.seed_intervals import interval_over_seeds
 from emer.reports.groups import Grouped
 from emer.reports.papers.definitions import Experiment
 from emer.reports.papers.numbers import Number
-from emer.reports.papers.offline import Variants, losses, value_of, variants_of
+from emer.reports.papers.offline import losses, value_of, variants_of
 from emer.run_folder import RunFolder
 from emer.world.population import ACTIVITY_LEVELS
 
@@ -47,12 +47,14 @@ def _rates(tables: list[RequestTable]) -> dict[tuple[str, str], float]:
         [np.repeat(t.user_categories[:, activity], t.lengths)[keep] for t, keep in zip(tables, shown, strict=True)]
     )
     kinds = np.concatenate([t.item_categories[keep, category] for t, keep in zip(tables, shown, strict=True)])
-    rates = {}
+    rates: dict[tuple[str, str], float] = {}
     groups = [(name, levels == index + 1) for index, name in enumerate(ACTIVITY_LEVELS)]
     groups += [(f"category {index}", kinds == index) for index in range(1, schema.item_categories[category].size)]
     for name, rows in groups:
         if rows.any():
-            rates |= {(name, f"rate/{label}"): float(labels[rows, m].mean()) for m, label in enumerate(schema.feedback_names)}
+            rates |= {
+                (name, f"rate/{label}"): float(labels[rows, m].mean()) for m, label in enumerate(schema.feedback_names)
+            }
     return rates
 
 
