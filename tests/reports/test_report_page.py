@@ -287,6 +287,29 @@ def test_the_job_writes_the_folder_and_says_what_is_wrong(
     assert "Differences from urem" in page.read_text(encoding="utf-8")
 
 
+def test_the_job_hands_what_it_wrote_to_the_publisher(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[list[Path], dict[str, Any]]] = []
+
+    def publish(runs: list[Path], **more: Any) -> str:
+        calls.append((runs, more))
+        return "https://example.org/report"
+
+    monkeypatch.setattr("emer.reports.wandb_report.publish", publish)
+    paths = [made_run(tmp_path / "sweep", method, 1) for method in ("emer", "urem")]
+    target = tmp_path / "report"
+    arguments = [f"runs={tmp_path / 'sweep'}", f"folder={target}", "publish=wandb", "wandb.project=ranking", "title=T"]
+    assert main(["report", *arguments]) == 0
+    [(runs, more)] = calls
+    assert runs == paths
+    assert more == {
+        "title": "T", "markdown": (target / "report.md").read_text(encoding="utf-8"), "reference": "emer",
+        "entity": None, "project": "ranking",
+    }  # fmt: skip
+    assert capsys.readouterr().out.splitlines()[-1] == "https://example.org/report"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
