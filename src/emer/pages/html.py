@@ -71,7 +71,8 @@ th[aria-sort=descending] button::after { content: "\\2193"; color: #000; }
 summary { cursor: pointer; color: #333; font-size: 0.87em; margin: 6px 0; }
 @media print {
   body { font-size: 10pt; max-width: none; padding: 0; } nav { display: none; }
-  th button::after { content: "" !important; } details:not([open]) { display: none; }
+  th button::after { content: "" !important; }
+  table { font-size: 7.5pt; } th, td { padding: 1px 4px; white-space: normal; } tbody th { min-width: 0; }
   figure:not(.table), li, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } .wide { overflow: visible; }
 }
 """
