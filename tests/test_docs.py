@@ -89,7 +89,7 @@ def test_the_documents_are_all_there() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in DOCUMENTS}
     wanted = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/methods.md", "docs/request_format.md"}
     assert wanted <= names
-    assert len(text_of(README).splitlines()) <= 270
+    assert len(text_of(README).splitlines()) <= 300
 
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs").rglob("*.svg")), ids=lambda p: p.name)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emer.errors import EmerError
-from emer.training.callbacks import RandomState, RanksAgree, StopEarly, WeightHistogram
+from emer.training.callbacks import RandomState, RanksAgree, StopEarly, WeightHistogram, WeightTrajectory
 
 
 def draw() -> list[float]:
@@ -48,6 +48,38 @@ def test_a_run_that_had_stopped_does_not_start_again() -> None:
 def test_histograms_need_a_positive_interval() -> None:
     with pytest.raises(EmerError, match="every_n_steps is 0"):
         WeightHistogram(0)
+
+
+def test_weights_are_averaged_over_requests_and_steps(tmp_path) -> None:
+    trajectory = WeightTrajectory(str(tmp_path / "weights.csv"), every_n_steps=2)
+    trainer = SimpleNamespace(global_step=0, is_global_zero=True)
+    module = SimpleNamespace(last_weights=None, last_weight_names=("pctr", "pltr"))
+    trajectory.on_train_start(trainer, module)  # type: ignore[arg-type]
+
+    def step(number: int, weights: list[list[float]]) -> None:
+        trainer.global_step, module.last_weights = number, torch.tensor(weights)
+        trajectory.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
+
+    step(1, [[1.0, 2.0], [3.0, 2.0]])
+    step(1, [[99.0, 99.0]])  # gradients are accumulated: no step
+    restored = WeightTrajectory(str(tmp_path / "weights.csv"), every_n_steps=2)
+    restored.load_state_dict(trajectory.state_dict())
+    trajectory = restored
+    trajectory.on_train_start(trainer, module)  # type: ignore[arg-type]
+    step(2, [[4.0, 6.0]])
+    step(3, [[7.0, 7.0]])
+    trajectory.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+    assert (tmp_path / "weights.csv").read_text().splitlines() == ["step,pctr,pltr", "2,3.0,4.0"]
+
+
+def test_trajectories_need_a_positive_interval_and_an_objective_with_weights(tmp_path) -> None:
+    with pytest.raises(EmerError, match=r"weight_trajectory\.every_n_steps is 0"):
+        WeightTrajectory("weights.csv", 0)
+    trajectory = WeightTrajectory(str(tmp_path / "weights.csv"), 1)
+    trainer = SimpleNamespace(global_step=1, is_global_zero=True)
+    trajectory.on_train_batch_end(trainer, SimpleNamespace(), None, None, 0)  # type: ignore[arg-type]
+    trajectory.on_train_epoch_end(trainer, SimpleNamespace())  # type: ignore[arg-type]
+    assert not (tmp_path / "weights.csv").exists()
 
 
 @pytest.mark.parametrize(("identities", "message"), [(("a", "a"), "agreed"), (("a", "b"), "rank 0: a, rank 1: b")])

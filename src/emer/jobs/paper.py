@@ -39,10 +39,10 @@ def paper(cfg: DictConfig) -> None:
     """
     if cfg.ledger is not None:
         target = write_ledger(Path(cfg.ledger))
-    elif cfg.experiment is None:
-        raise EmerError("name an experiment, experiment=emer_table_3 with runs=..., or a folder of them, ledger=...")
+    elif cfg.table is None:
+        raise EmerError("name a table or figure, table=emer_table_3 with runs=..., or a folder of them, ledger=...")
     else:
-        definition = experiment(str(cfg.experiment))
+        definition = experiment(str(cfg.table))
         target = Path(cfg.folder or f"experiments/{definition.name}")
         if cfg.runs is None:
             render(definition, target)

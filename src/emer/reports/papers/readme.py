@@ -158,7 +158,7 @@ def _published(definition: Experiment) -> list[str]:
             lines += grid("", [definition.variants[n] for n in variants], [definition.metrics[metrics[0]]], cells)
         else:
             cells = [[published_cell(rows[m].get(name), definition.kind, m) for name in variants] for m in metrics]
-            names = [definition.metrics.get(m, m) for m in metrics]
+            names = [{**definition.metrics, **definition.also}[m] for m in metrics]
             lines += grid("", names, [definition.variants[n] for n in variants], cells)
         lines.append("")
     return lines
