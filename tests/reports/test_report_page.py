@@ -153,6 +153,9 @@ def test_the_matrix_is_antisymmetric_and_marks_what_is_sure(everything: dict[str
     for i, row in enumerate(rows):
         assert row[i] == ""
         assert all(float(row[j]) == -float(rows[j][i]) for j in range(len(rows)) if j != i)
+    first = everything["sections"][1]["pairwise"]["pairs"][0]
+    assert [first["first"], first["second"]] == everything["sections"][1]["pairwise"]["methods"][:2]
+    assert float(rows[0][1]) == first["estimate"]
     sure = [p for p in everything["sections"][1]["pairwise"]["pairs"] if p["holm"] is not None and p["holm"] < 0.05]
     assert len(sure) > 0 and html.count("<b>") == 2 * len(sure)
 
