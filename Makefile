@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY) ## Train EMER on the simulated log and print its table
 	$(BIN)/python train.py
 
-test: $(READY) ## All tests
+test: $(READY) ## All tests (those of pages in a browser need an installed Chromium)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-quick: $(READY) ## The tests that take seconds

@@ -32,6 +32,15 @@ from emer.requests import (
 
 torch.set_num_threads(1)
 
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tested for want of a browser, which a mere count of skipped tests would hide."""
+    skipped = [one for one in terminalreporter.stats.get("skipped", []) if "test_report_browser" in one.nodeid]
+    if skipped:
+        why = skipped[0].longrepr[-1] if isinstance(skipped[0].longrepr, tuple) else skipped[0].longrepr
+        terminalreporter.write_line(f"{len(skipped)} tests in a browser did not run. {why}")
+
+
 SCHEMA = Schema(
     objectives=(
         Objective("pctr", feedback="click"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 from tests.data.profiled import by_hand, leaves, sound, write_log
+from tests.pages.strict_page import Page
 
 from emer.config_files import config_dir
 from emer.data.parquet import write_requests
@@ -29,41 +29,6 @@ from emer.pages.html import text
 from emer.pages.pictures import heat, ranges, reliability, steps
 from emer.pages.svg import number
 from emer.requests import Objective, Schema
-
-VOID = {"meta", "line", "rect", "circle", "polyline", "polygon"}
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: tags must be closed in order. Collects words, cells, attributes and pictures."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.cells: list[str] = []
-        self.words = ""
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, key, value) for key, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, key, value) for key, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.words += f" {data}"
-            if self.open[-1] in ("td", "th"):
-                self.cells[-1] += data
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from tests.reports.hand_made import made_run, write_rows
+from tests.reports.hand_made import add_segments, made_run, write_rows
 
 from emer.errors import EmerError
 from emer.files import write_text
@@ -69,6 +70,20 @@ def test_histories_are_numbers_and_older_runs_have_none(tmp_path: Path) -> None:
     assert run.history == ({"epoch": 0, "val/loss": 0.5}, {"epoch": 1, "val/loss": 0.25})
     assert run.weights == ({"step": 10, "a": 1.5, "b": 2.0},)
     assert (run.seed, run.data, run.label, run.costs["parameters"]) == (1, "simulated", "emer", 10)
+
+
+def test_only_the_columns_that_are_wanted_are_read(tmp_path: Path) -> None:
+    path = made_run(tmp_path, "emer", 1)
+    add_segments(path)
+    columns = pq.read_table(path / "per_request.parquet")
+    for name in ("random/ndcg_at_10/a", "ndcg_at_10/a"):
+        columns = columns.append_column(name, columns["label_gauc/a"])
+    pq.write_table(columns, path / "per_request.parquet")
+    identity = {"n_candidates", "n_exposed", "request_id", "user_id"}
+    [run], _ = read_runs([path], families=("label_gauc", "segment"))
+    assert set(run.per_request) == identity | {"label_gauc/a", "label_gauc/b", "segment/activity"}
+    [run], _ = read_runs([path])
+    assert set(run.per_request) == set(columns.column_names) - {"random/ndcg_at_10/a"}
 
 
 def test_a_group_is_the_settings_without_the_seed(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from rich.console import Console
 from emer.errors import EmerError
 from emer.jobs.simulation import result_folder
 from emer.progress import counting
+from emer.reports.by_objective import FAMILIES
 from emer.reports.content import report_content, work
 from emer.reports.groups import group_runs
 from emer.reports.markdown import report_markdown
 from emer.reports.online_results import read_online
 from emer.reports.runs import find_runs, read_runs
+from emer.reports.segments import SEGMENT
 from emer.reports.words import plural
 from emer.reports.write import check_folder, write_report
 
@@ -40,7 +42,7 @@ def report(cfg: DictConfig) -> None:
     folder = result_folder(cfg, _name(wanted))
     check_folder(folder)
     with counting("Runs", len(folders)) as advance:
-        runs, problems = read_runs(folders, advance)
+        runs, problems = read_runs(folders, advance, (*FAMILIES, SEGMENT))
     with counting("Comparisons", work(group_runs(runs), cfg.segments)) as advance:
         content = report_content(
             runs,

@@ -65,7 +65,9 @@ def curves(series: Mapping[str, Curve], *, x: str, y: str, alt: str) -> str:
     first, last = (f(v for c in series.values() for v in c.x) for f in (min, max))
     across = _linear(first, last, LEFT, WIDTH - RIGHT)
     up = _linear(lowest, highest, below, top)
-    parts = [*key, *_grid(ticks(lowest, highest), up), *_below(ticks(first, last), across, below)]
+    whole = all(float(v).is_integer() for c in series.values() for v in c.x)
+    marked = [value for value in ticks(first, last) if not whole or value.is_integer()]
+    parts = [*key, *_grid(ticks(lowest, highest), up), *_below(marked, across, below)]
     for name, (places, mean, low, high) in series.items():
         edge = list(zip(places, low, strict=True)) + list(zip(places, high, strict=True))[::-1]
         shape = points([(across(a), up(b)) for a, b in edge])
@@ -107,6 +109,7 @@ def scatter(
     if front:
         stairs = points([(across(a), up(b)) for a, b in front])
         parts.append(f'<polyline points="{stairs}" fill="none" stroke="{_ORANGE}" stroke-dasharray="5 3"/>')
+    taken: list[tuple[float, float]] = []
     for key, name, a, b, low, high, chosen in found:
         colour, place, level = _ORANGE if chosen else _BLUE, across(a), up(b)
         bar = "" if low is None or high is None else line(place, up(low), place, up(high), colour, 1.2, 0.6)
@@ -115,7 +118,8 @@ def scatter(
             if chosen
             else f'<circle cx="{place:.1f}" cy="{level:.1f}" r="3.4" fill="{colour}"/>'
         )
-        parts.append(f"<g><title>{escape(name)}</title>{bar}{shape}{text(place + 5, level - 4, key, 'start', 10)}</g>")
+        word = _beside(key, place, level, taken)
+        parts.append(f"<g><title>{escape(name)}</title>{bar}{shape}{word}</g>")
     parts += [text((LEFT + WIDTH - RIGHT) / 2, below + 32, x, "middle"), upright(11, top + rise / 2, y)]
     return svg(below + 38, parts, alt)
 
@@ -157,6 +161,18 @@ def radar(
         parts += [dashes(style[name], [a, b], 1.6) for a, b in sides if a is not None and b is not None]
         parts += [mark(style[name], *corner, 2.8) for corner in corners if corner is not None]
     return svg(middle + radius + 28, parts, alt)
+
+
+def _beside(key: str, place: float, level: float, taken: list[tuple[float, float]]) -> str:
+    """A number beside its point, where no other one stands if there is room, which it then takes."""
+    wide = 6.0 * len(key) + 2
+    places = [
+        (place + side, level + down) for down in (-4, 11, 4, -13, 20, -22) for side in (5 + wide / 2, -5 - wide / 2)
+    ]
+    free = [(a, b) for a, b in places if all(abs(a - c) >= wide or abs(b - d) >= 9 for c, d in taken) and a < WIDTH - 4]
+    across, up = (free or places)[0]
+    taken.append((across, up))
+    return text(across, up, key, "middle", 10)
 
 
 def _linear(low: float, high: float, start: float, end: float) -> Callable[[float], float]:

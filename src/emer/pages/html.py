@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
@@ -60,7 +61,7 @@ tfoot th { position: sticky; left: 0; background: #fff; }
 td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 td { white-space: nowrap; }
 .wrap td, .wrap tbody th { white-space: normal; overflow-wrap: anywhere; }
-.wrap td { text-align: left; min-width: 6em; }
+.wrap td { text-align: left; min-width: 6em; } .wrap tbody th { min-width: 11em; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
   text-align: inherit; }
 th button:focus-visible { outline: 2px solid #0072B2; }
@@ -70,7 +71,8 @@ th[aria-sort=descending] button::after { content: "\\2193"; color: #000; }
 summary { cursor: pointer; color: #333; font-size: 0.87em; margin: 6px 0; }
 @media print {
   body { font-size: 10pt; max-width: none; padding: 0; } nav { display: none; }
-  th button::after { content: "" !important; } details:not([open]) { display: none; }
+  th button::after { content: "" !important; }
+  table { font-size: 7.5pt; } th, td { padding: 1px 4px; white-space: normal; } tbody th { min-width: 0; }
   figure:not(.table), li, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } .wide { overflow: visible; }
 }
 """
@@ -135,16 +137,22 @@ def table(
     words = [isinstance(cell, str) for cell in listed[0]] if listed else [False] * len(head)
     top = "".join(f"<th{_LEFT * left}>{escape(name)}</th>" for name, left in zip(head, words, strict=True))
     below = "".join(map(_row, foot))
+    body = "".join(map(_row, listed))
     kinds = " ".join(["sort"] * sort + ["wrap"] * wrap)
     start = f'<table class="{kinds}">' if kinds else "<table>"
     end = f"<tfoot>{below}</tfoot></table>" if below else "</table>"
     return (
         f'<figure class="table"><figcaption>{escape(caption)}</figcaption><div class="wide">{start}<thead><tr>{top}'
-        f"</tr></thead><tbody>{''.join(map(_row, listed))}</tbody>{end}</div></figure>"
+        f"</tr></thead><tbody>{_breakable(body) if wrap else body}</tbody>{end}</div></figure>"
     )
 
 
 _LEFT = ' class="text"'
+
+
+def _breakable(html: str) -> str:
+    """Dotted names may be broken after a dot."""
+    return re.sub(r"(?<=\w)\.(?=[A-Za-z_])", ".<wbr>", html)
 
 
 def _row(cells: Sequence[Cell]) -> str:

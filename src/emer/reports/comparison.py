@@ -18,6 +18,7 @@ COMPARED = (METRICS[0], POOLED, *METRICS[1:])
 """Metrics of the table, in its order."""
 
 DEFAULT_REFERENCE = "emer"
+_FORM = {"switches", "objective_switches", "default_objective", "_partial_"}
 
 
 def method_table(section: Section, of: dict[str, SectionIntervals]) -> list[dict[str, Any]]:
@@ -47,8 +48,10 @@ def floors(section: Section) -> dict[str, float | None]:
     return {name: _mean([mean_metric(group, f"random/{name}") for group in section.groups]) for name in COMPARED}
 
 
-def choose_reference(section: Section, order: Sequence[str], wanted: str | None) -> str:
-    """Name of the group that the others are compared with: the best one called ``wanted``, else the best of all.
+def choose_reference(section: Section, order: Sequence[str], wanted: str | None) -> tuple[str, bool]:
+    """Name of the group that the others are compared with, and whether it is the one that was wanted.
+
+    It is the best one called ``wanted``, else the best of all, which by being chosen so has luck on its side.
 
     Args:
         section: one log.
@@ -57,7 +60,8 @@ def choose_reference(section: Section, order: Sequence[str], wanted: str | None)
     """
     labels = {group.name: group.label for group in section.groups}
     name = wanted or DEFAULT_REFERENCE
-    return next((one for one in order if name in (one, labels[one])), order[0])
+    found = [one for one in order if name in (one, labels[one])]
+    return (found or order)[0], bool(found)
 
 
 def check_reference(sections: Sequence[Section], wanted: str | None) -> None:
@@ -105,9 +109,12 @@ def pairwise(
 
 
 def compared_settings(section: Section) -> dict[str, dict[str, Any]]:
-    """Key -> group -> value, of the settings in which groups differ; a group without the key is not there."""
+    """Key -> group -> value, of the settings in which groups differ; a group without the key is not there.
+
+    What a config says of its own form (which switches there are, what is partial) is left out.
+    """
     settings = {group.name: _settings(group) for group in section.groups}
-    keys = differing(list(settings.values()))
+    keys = [key for key in differing(list(settings.values())) if not set(key.split(".")) & _FORM]
     return {key: {name: one[key] for name, one in settings.items() if key in one} for key in keys}
 
 

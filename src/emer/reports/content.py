@@ -8,6 +8,7 @@ from typing import Any
 from emer.reports.by_objective import by_objective
 from emer.reports.comparison import (
     COMPARED,
+    DEFAULT_REFERENCE,
     check_reference,
     choose_reference,
     compared_settings,
@@ -28,6 +29,10 @@ FORMAT = 1
 _DRAWN = 8
 """Methods that a picture of curves shows."""
 
+NO_REFERENCE = (
+    "There is no {name} on this log: the reference is the method with the best label GAUC here, and being chosen for "
+    "that it looks better than it is."
+)
 _NO_EPOCHS = "no run has a metrics.csv; formulas and controls do not train"
 
 
@@ -86,13 +91,14 @@ def _section(
     of = {name: SectionIntervals(section, name) for name in COMPARED}
     table = method_table(section, of)
     order = [row["method"] for row in table]
-    reference = choose_reference(section, order, wanted)
+    reference, chosen = choose_reference(section, order, wanted)
     content: dict[str, Any] = {
         "name": section.name,
         "data": section.data,
         "requests": section.requests,
         "users": section.users,
         "reference": reference,
+        "reference_note": "" if chosen else NO_REFERENCE.format(name=wanted or DEFAULT_REFERENCE),
         "drawn": [reference, *(name for name in order if name != reference)][:_DRAWN],
         "table": table,
         "floors": floors(section),

@@ -44,8 +44,8 @@ def _methods(section: Section) -> str:
         rows.append([row["method"], seeds(row["seeds"]), *values, *(count(row["costs"][name]) for name in COSTS)])
     rows.append(["*random order (expected)*", "", *(four(section["floors"][name]) for name in COMPARED), "", "", ""])
     said = (
-        f"Mean over seeds ± half the 95 % interval, {section['requests']:,} test requests of {section['users']:,} users. "
-        "Intervals count users and seeds, those of the sum of label AUCs the seeds alone."
+        f"Mean over seeds ± half the 95 % interval, {section['requests']:,} test requests of {section['users']:,} "
+        "users. Intervals count users and seeds, those of the sum of label AUCs the seeds alone."
     )
     head = ["method", "seeds", *map(title, COMPARED), "parameters", "rows/s", "seconds"]
     return f"{said}\n\n{_table(head, rows)}"
@@ -58,10 +58,11 @@ def _differences(section: Section) -> str:
     found = sorted(section["differences"], key=lambda row: order.index(row["method"]))
     rows = [[row["method"], *(_difference(row["metrics"][name]) for name in COMPARED)] for row in found]
     said = (
-        f"Difference from {_plain(section['reference'])} ± half the 95 % interval, request by request on the seeds that "
-        "both have (p as it is; p by Holm over the whole table); bold where the latter is below 0.05."
+        f"Difference from {_plain(section['reference'])} ± half the 95 % interval, request by request on the seeds "
+        "that both have (p as it is; p by Holm over the whole table); bold where the latter is below 0.05."
     )
-    return f"{said}\n\n{_table(['method', *map(title, COMPARED)], rows)}"
+    note = f"{_plain(section['reference_note'])} " if section["reference_note"] else ""
+    return f"{note}{said}\n\n{_table(['method', *map(title, COMPARED)], rows)}"
 
 
 def _difference(found: Mapping[str, Any]) -> str:

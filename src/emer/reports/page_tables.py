@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emer.metrics.summary import MIN_REQUESTS
-from emer.pages.html import Cell, Shown, figure, folded, side, table
+from emer.pages.html import Cell, Shown, figure, folded, paragraph, side, table
 from emer.pages.pictures import ranges
 from emer.pages.svg import diverging
 from emer.reports.comparison import COMPARED
 from emer.reports.runs import COSTS, METRICS
-from emer.reports.words import count, four, p_value, seeds, signed, sure, title, with_error
+from emer.reports.words import count, four, p_value, plural, seeds, signed, sure, title, with_error
 
 Section = Mapping[str, Any]
+_NOTHING = "–"
 _OPEN_SETTINGS = 12
 """Rows of the table of settings that are shown without being asked for."""
 
@@ -65,6 +66,7 @@ def against_reference(section: Section) -> str:
         "two-sided; Holm's is corrected for all p-values of this table, and bold means that it is below 0.05. Without "
         "an interval: no seed in common, or one seed only (sum of AUCs)."
     )
+    note = paragraph(section["reference_note"]) if section["reference_note"] else ""
     parts = [table(head, rows, caption, sort=True)]
     bars = []
     for row in found:
@@ -76,7 +78,7 @@ def against_reference(section: Section) -> str:
         alt = f"Difference in label GAUC from {reference} of {len(bars)} methods; the numbers stand in the table."
         svg = ranges(bars, x="difference in label GAUC", log=False, alt=alt, key=False)
         parts.append(figure(svg, f"Difference in label GAUC from {reference}, with its 95 % interval."))
-    return side(*parts)
+    return note + side(*parts)
 
 
 def matrix(section: Section) -> str:
@@ -106,12 +108,24 @@ def matrix(section: Section) -> str:
 
 
 def settings(section: Section) -> str:
-    """Settings that differ among the methods."""
+    """Settings that differ among the methods: first what several of them have, then what is one's own."""
     names = [row["method"] for row in section["table"]]
-    rows = [[key, *(_setting(of, name) for name in names)] for key, of in section["settings"].items()]
-    caption = "Settings that differ; a dash where a method has no such setting."
-    shown = table(["setting", *names], rows, caption, wrap=True)
-    return folded(f"{len(rows)} settings", shown) if len(rows) > _OPEN_SETTINGS or len(names) > 6 else shown
+    common: list[list[str]] = []
+    own: list[list[str]] = []
+    for key, of in section["settings"].items():
+        row = [key, *(_setting(of, name) for name in names)]
+        (common if len(set(row[1:]) - {_NOTHING}) > 1 else own).append(row)
+    head = ["setting", *names]
+    shown = table(head, common, "Settings that several methods have, with different values.", wrap=True)
+    if len(common) > _OPEN_SETTINGS or len(names) > 6:
+        shown = folded(f"{plural(len(common), 'setting')} that several methods have", shown)
+    parts = [shown] * bool(common)
+    if own:
+        said = "Settings that only some methods have; a dash for the others."
+        parts.append(
+            folded(f"{plural(len(own), 'setting')} that only some methods have", table(head, own, said, wrap=True))
+        )
+    return "".join(parts)
 
 
 def objectives(section: Section) -> str:
@@ -180,7 +194,7 @@ def _segment(section: Section, segment: Mapping[str, Any], metric: str, names: S
 
 def _setting(values: Mapping[str, Any], method: str) -> str:
     if method not in values:
-        return "–"
+        return _NOTHING
     value = values[method]
     words = value if isinstance(value, str) else json.dumps(value, default=str)
     return words if len(words) <= 120 else f"{words[:119]}…"

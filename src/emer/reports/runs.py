@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from emer.errors import EmerError
 from emer.labels import group_identity, method_label, settings_of
+from emer.metrics.summary import IDENTITY
 from emer.run_folder import RunFolder
 
 METRICS = ("label_gauc/mean", "pxtr_gauc/mean", "iput_gauc/mean")
@@ -120,13 +121,17 @@ def _runs_at(path: Path) -> list[Path]:
 
 
 def read_runs(
-    folders: Iterable[Path], advance: Callable[[int], None] = lambda _: None
+    folders: Iterable[Path],
+    advance: Callable[[int], None] = lambda _: None,
+    families: Sequence[str] | None = None,
 ) -> tuple[list[Run], list[Problem]]:
     """The finished runs among ``folders``, and what is the matter with each that is not.
 
     Args:
         folders: from :func:`find_runs`.
         advance: is told of every folder that was read.
+        families: of per-request columns that are read, ``label_gauc`` for instance, beside those that are no metric;
+            all if None. Many runs of a large log do not fit into memory with all of them.
     """
     runs, problems = [], []
     for path in folders:
@@ -141,7 +146,7 @@ def read_runs(
             problems.append(Problem(path.name, state, str(why)))
             continue
         try:
-            runs.append(_read_run(folder))
+            runs.append(_read_run(folder, families))
         except Exception as error:
             # A damaged file can raise anything, and one run must not cost the others their table.
             first = (str(error).splitlines() or [""])[0]
@@ -149,14 +154,14 @@ def read_runs(
     return runs, problems
 
 
-def _read_run(folder: RunFolder) -> Run:
+def _read_run(folder: RunFolder, families: Sequence[str] | None) -> Run:
     cfg, timing = folder.load_config(), folder.read("timing.json")
     metrics = {name.removeprefix("test/"): value for name, value in folder.read("metrics.json").items()}
     lacking = [name for name in (*METRICS, POOLED) if name not in metrics]
     if lacking:
         raise EmerError(f"metrics.json has no test/{lacking[0]}")
     per_request = folder.path / "per_request.parquet"
-    names = [name for name in pq.read_schema(per_request).names if not name.startswith("random/")]
+    names = [name for name in pq.read_schema(per_request).names if _is_wanted(name, families)]
     columns = pq.read_table(per_request, columns=names)
     return Run(
         path=folder.path,
@@ -174,6 +179,11 @@ def _read_run(folder: RunFolder) -> Run:
         status=folder.status(),
         environment=folder.read("environment.json"),
     )
+
+
+def _is_wanted(column: str, families: Sequence[str] | None) -> bool:
+    family = column.split("/", 1)[0]
+    return column in IDENTITY or (family != "random" if families is None else family in families)
 
 
 def _rows(path: Path) -> Rows:

@@ -13,7 +13,8 @@ from emer.reports.groups import Section
 from emer.reports.runs import METRICS, Run
 from emer.reports.section_intervals import SectionIntervals, estimate, plain
 
-PREFIX = "segment/"
+SEGMENT = "segment"
+_PREFIX = f"{SEGMENT}/"
 LENGTH = "list length"
 
 
@@ -28,8 +29,8 @@ def segments_of(section: Section, wanted: Sequence[str] | None = None) -> dict[s
     # The same test requests are in the same segments whatever ranks them; older runs may not have noted them.
     for run in section.runs:
         for column in run.per_request:
-            name = column.removeprefix(PREFIX)
-            if column.startswith(PREFIX) and name not in found:
+            name = column.removeprefix(_PREFIX)
+            if column.startswith(_PREFIX) and name not in found:
                 found[name] = _named(run, name)
     lengths = section.runs[0].per_request.get("n_candidates")
     if lengths is not None:
@@ -97,7 +98,7 @@ def _shown(name: str, index: np.ndarray, wanted: Sequence[str] | None) -> bool:
 
 
 def _named(run: Run, name: str) -> tuple[np.ndarray, list[str]]:
-    index = run.per_request[f"{PREFIX}{name}"].astype(np.int64)
+    index = run.per_request[f"{_PREFIX}{name}"].astype(np.int64)
     try:
         labels = json.loads((run.path / "segments.json").read_text(encoding="utf-8")).get(name, [])
     except (OSError, ValueError, AttributeError):
