@@ -28,8 +28,19 @@ def said(claim: Claim) -> str:
 def judgement_cell(judged: Judgement, definition: Experiment) -> str:
     """Verdict and figure in one cell."""
     if judged.verdict is Verdict.UNTESTABLE:
-        return f"{_MARK[judged.verdict]}: {judged.claim.why_not or 'this log has not all it takes'}"
+        return f"{_MARK[judged.verdict]}: {why_untested(judged, definition)}"
     return f"**{_MARK[judged.verdict]}**; {figure(judged, definition)}"
+
+
+def why_untested(judged: Judgement, definition: Experiment) -> str:
+    """Why there is no verdict: by the claim's nature, for want of runs, or for want of what the log has not."""
+    if judged.claim.why_not:
+        return judged.claim.why_not
+    if not judged.lacking:
+        return "this log has nothing that it is about"
+    pairs = dict.fromkeys((part.variant, part.against) for part in judged.lacking)
+    names = [" – ".join(definition.heading(name) for name in pair if name) for pair in pairs]
+    return f"not all of its runs are there ({', '.join(names)})"
 
 
 def figure(judged: Judgement, definition: Experiment) -> str:
@@ -41,12 +52,13 @@ def figure(judged: Judgement, definition: Experiment) -> str:
     if len(there) == 1:
         [(part, number)] = there
         return difference_cell(number, definition.kind, part.metric)
-    part, worst = min(there, key=lambda pair: pair[0].sign * pair[1].value / _size(pair[1]))
+    part, worst = min(there, key=lambda pair: (pair[0].margin + pair[0].sign * pair[1].value) / _size(pair[1]))
     metrics = {**definition.metrics, **definition.also}
     what = metrics.get(part.metric, part.metric)
     one, other = (definition.heading(name) for name in (part.variant, part.against))
     cell = difference_cell(worst, definition.kind, part.metric)
-    text = f"{judged.held} of {len(parts)} beyond the interval"
+    text = f"{judged.held} of {len(there)} beyond the interval"
+    text += f" ({len(parts) - len(there)} more are not in this log)" if len(there) < len(parts) else ""
     text += f", {judged.against} on the other side" if judged.against else ""
     return f"{text}; least: {what}, {one} – {other} {cell}"
 
@@ -97,12 +109,9 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
             if judged is None:
                 cells = ["–", _MARK[Verdict.UNTESTABLE], claim.why_not, "–"]
             else:
-                cells = [
-                    log_name(judged.data),
-                    _MARK[judged.verdict],
-                    figure(judged, definition),
-                    str(judged.seeds or "–"),
-                ]
+                untested = judged.verdict is Verdict.UNTESTABLE
+                told = why_untested(judged, definition) if untested else figure(judged, definition)
+                cells = [log_name(judged.data), _MARK[judged.verdict], told, str(judged.seeds or "–")]
             lines.append(f"| {claim.key} | {said(claim)} | {' | '.join(cells)} | {link} |")
         lines.append("")
     return "\n".join(lines)
