@@ -15,7 +15,8 @@ from scipy import stats
 from emer.errors import EmerError
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE
 from emer.online.experiment import METRICS
-from emer.online.presentation import COLOURS, csv_text, save_png
+from emer.online.presentation import csv_text, save_png
+from emer.pages.svg import COLOURS
 
 ROWS = (
     *((metric, "observed" if expected is None else "expected") for metric, (_, expected) in METRICS.items()),
