@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 from emer.errors import EmerError
 from emer.reports.groups import Section
 from emer.reports.runs import METRICS, Run
-from emer.reports.section_intervals import SectionIntervals, estimate, plain
+from emer.reports.section_intervals import SectionIntervals, plain, without_p
+from emer.run_folder import RunFolder
 
 SEGMENT = "segment"
 _PREFIX = f"{SEGMENT}/"
@@ -69,7 +69,7 @@ def by_segment(
             for metric in METRICS:
                 intervals = SectionIntervals(section, metric, where)
                 for method, group in groups.items():
-                    value = {"value": estimate(intervals.of(group))}
+                    value = {"value": without_p(intervals.of(group))}
                     if method != reference:
                         value["difference"] = plain(intervals.between(group, groups[reference]))
                     methods[method][metric] = value
@@ -99,8 +99,5 @@ def _shown(name: str, index: np.ndarray, wanted: Sequence[str] | None) -> bool:
 
 def _named(run: Run, name: str) -> tuple[np.ndarray, list[str]]:
     index = run.per_request[f"{_PREFIX}{name}"].astype(np.int64)
-    try:
-        labels = json.loads((run.path / "segments.json").read_text(encoding="utf-8")).get(name, [])
-    except (OSError, ValueError, AttributeError):
-        labels = []
+    labels = RunFolder(run.path).read("segments.json").get(name, [])
     return index, [str(label) for label in labels]
