@@ -18,7 +18,7 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def activity(definition: Experiment, numbers: Numbers) -> Figure:
-    """Heat maps: each behaviour by activity, and by category, against its mean over the rows."""
+    """Tables of colours: each behaviour by activity, and by category; the colour is against the column's mean."""
     [data] = numbers.logs
     there = numbers.variants(data)
     groups = (
@@ -46,7 +46,7 @@ def activity(definition: Experiment, numbers: Numbers) -> Figure:
 
 
 def losses(definition: Experiment, numbers: Numbers) -> Figure:
-    """Every seed's loss of each objective, with and without evolving weights, and their spread."""
+    """Every seed's loss of each objective and their mean, with and without evolving weights."""
     figure = Figure(figsize=(4.6 * len(numbers.logs) + 0.6, 4.4), layout="constrained")
     for axes, data in zip(np.atleast_1d(figure.subplots(1, len(numbers.logs))), numbers.logs, strict=True):
         metrics = [m for m in definition.metrics if numbers.knows(data, m)]
@@ -139,7 +139,7 @@ def relations(definition: Experiment, numbers: Numbers) -> Figure:
 
 
 def ippo(definition: Experiment, numbers: Numbers) -> Figure:
-    """The reference's label weights by round, mean and range over the seeds."""
+    """The label weights that IPPO tries, round by round: mean and range over the seeds."""
     figure = Figure(figsize=(5.8 * len(numbers.logs), 4.0), layout="constrained")
     for axes, data in zip(np.atleast_1d(figure.subplots(1, len(numbers.logs))), numbers.logs, strict=True):
         told: dict[str, dict[int, list[float]]] = {}

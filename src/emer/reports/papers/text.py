@@ -57,9 +57,18 @@ def published_cell(value: float | None, kind: str, metric: str) -> str:
     return f"{value:.4g}" if value >= 1 else bare(f"{value:.3f}")
 
 
-def grid(corner: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
+def grid(
+    corner: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]], align: str = "---:"
+) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        corner: above the names of the rows.
+        rows, columns: their names.
+        cells: a row of text for each of ``rows``, a cell for each of ``columns``.
+        align: ``---:`` for numbers, ``---`` for words.
+    """
+    lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" + f"|{align}" * len(columns) + "|"]
     lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(rows, cells, strict=True)]
     return lines
 
