@@ -16,7 +16,7 @@ _ARMS = 4
 
 def online(results: Sequence[Mapping[str, Any]]) -> str:
     """A table and pictures for each folder."""
-    return "".join(f"{_result(one)}" for one in results)
+    return "".join(map(_result, results))
 
 
 def _result(result: Mapping[str, Any]) -> str:
