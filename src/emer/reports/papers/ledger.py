@@ -28,11 +28,16 @@ def said(claim: Claim) -> str:
 def judgement_cell(judged: Judgement, definition: Experiment) -> str:
     """Verdict and figure in one cell."""
     if judged.verdict is Verdict.UNTESTABLE:
-        return f"{_MARK[judged.verdict]}: {judged.claim.why_not or 'this log has not all it takes'}"
-    return f"**{_MARK[judged.verdict]}**; {figure(judged, definition)}"
+        return f"{_MARK[judged.verdict]}: {why_untested(judged)}"
+    return f"**{_MARK[judged.verdict]}**; {our_figure(judged, definition)}"
 
 
-def figure(judged: Judgement, definition: Experiment) -> str:
+def why_untested(judged: Judgement) -> str:
+    """Why a claim cannot be tested on a log."""
+    return judged.claim.why_not or "not all that it compares was measured on this log"
+
+
+def our_figure(judged: Judgement, definition: Experiment) -> str:
     """Our number: the difference itself, or for a claim of several how many hold and what speaks most against it."""
     parts = list(zip(judged.claim.components, judged.found, strict=True))
     there = [(part, number) for part, number in parts if number is not None]
@@ -46,9 +51,9 @@ def figure(judged: Judgement, definition: Experiment) -> str:
     what = metrics.get(part.metric, part.metric)
     one, other = (definition.heading(name) for name in (part.variant, part.against))
     cell = difference_cell(worst, definition.kind, part.metric)
-    text = f"{judged.held} of {len(parts)} beyond the interval"
+    text = f"{judged.held} of {len(there)} as claimed, beyond the interval"
     text += f", {judged.against} on the other side" if judged.against else ""
-    return f"{text}; least: {what}, {one} – {other} {cell}"
+    return f"{text}; weakest: {what}, {one} – {other} {cell}"
 
 
 def _size(number: Number) -> float:
@@ -100,7 +105,7 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
                 cells = [
                     log_name(judged.data),
                     _MARK[judged.verdict],
-                    figure(judged, definition),
+                    why_untested(judged) if judged.verdict is Verdict.UNTESTABLE else our_figure(judged, definition),
                     str(judged.seeds or "–"),
                 ]
             lines.append(f"| {claim.key} | {said(claim)} | {' | '.join(cells)} | {link} |")
