@@ -169,14 +169,22 @@ def objectives(section: SectionContent) -> str:
     return side(*parts)
 
 
+OPEN_SEGMENTS = 3
+"""Categories whose tables are open; those of more are folded."""
+
+
 def segments(section: SectionContent) -> str:
     """Differences from the reference in every part of every segment."""
-    parts = []
     names = [row["method"] for row in section["table"]]
-    for segment in section["segments"]:
-        tables = [_segment(section, segment, metric, names) for metric in METRICS]
-        parts += [tables[0], folded("The same in pxtr GAUC and IPUT GAUC", *tables[1:])]
-    return "".join(parts)
+    # A log may have twenty categories; the length of the list is always the last.
+    *categories, last = [_tables_of_segment(section, segment, names) for segment in section["segments"]]
+    shown, rest = [*categories[:OPEN_SEGMENTS], last], categories[OPEN_SEGMENTS:]
+    return "".join([*shown, *([folded(f"{len(rest)} more segments", *rest)] if rest else [])])
+
+
+def _tables_of_segment(section: SectionContent, segment: Mapping[str, Any], names: Sequence[str]) -> str:
+    first, *others = [_segment(section, segment, metric, names) for metric in METRICS]
+    return first + folded("The same in pxtr GAUC and IPUT GAUC", *others)
 
 
 def _segment(section: SectionContent, segment: Mapping[str, Any], metric: str, names: Sequence[str]) -> str:
