@@ -49,8 +49,10 @@ def losses(definition: Experiment, numbers: Numbers) -> Figure:
     """Every seed's loss of each objective and their mean, with and without evolving weights."""
     figure = Figure(figsize=(4.6 * len(numbers.logs) + 0.6, 4.4), layout="constrained")
     for axes, data in zip(np.atleast_1d(figure.subplots(1, len(numbers.logs))), numbers.logs, strict=True):
-        metrics = [m for m in definition.metrics if numbers.knows(data, m)]
+        told = [m for m in definition.metrics if numbers.knows(data, m)]
+        metrics = [m for m in told if m not in ("loss/mean", "loss/sd")]
         for index, (variant, name) in enumerate(definition.variants.items()):
+            name += f" (sd over objectives {_of(numbers, data, variant, 'loss/sd'):.3f})"
             shift = 0.18 * (index - (len(definition.variants) - 1) / 2)
             for place, metric in enumerate(metrics):
                 values = list(numbers.of_seeds(data, variant, metric).values())
@@ -60,9 +62,10 @@ def losses(definition: Experiment, numbers: Numbers) -> Figure:
                 axes.plot([np.mean(values)], [place + shift], mark, color=colour, ms=7, label=label)
         axes.set_yticks(range(len(metrics)), [definition.metrics[m] for m in metrics], fontsize=8)
         axes.invert_yaxis()
-        axes.set_title(log_name(data), fontsize=10)
-        _plain(axes, "pair loss per objective: every seed, and the mean (large)", "")
-        axes.legend(frameon=False, fontsize=8)
+        axes.set_title(log_name(data), fontsize=10, pad=34)
+        _plain(axes, "", "")
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    figure.supxlabel("pair loss of each objective: every seed, and the mean (large)", fontsize=9)
     return figure
 
 
