@@ -101,7 +101,7 @@ class RunFolder:
         """Content of one of the folder's JSON files; empty if there is none that can be read."""
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError):
             return {}
 
     def load_config(self) -> DictConfig:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from emer.pages.charts import Curve, Point, curves, radar, scatter
-from emer.pages.svg import cut, decades, diverging, legend, mark, nice, styles, ticks
+from emer.pages.svg import bare, cut, decades, diverging, legend, mark, nice, styles, ticks
 
 
 def shapes(svg: str, tag: str) -> list[dict[str, str]]:
@@ -94,3 +94,18 @@ def test_ticks_are_round_and_within() -> None:
     assert nice(10.0) == [0.0, 2.5, 5.0, 7.5, 10.0]
     assert ticks(3.0, 3.0) == [3.0] and decades(20, 300) == [10.0, 100.0, 1000.0]
     assert [diverging(v) for v in (0.0, 1.0, 5.0, -1.0)] == ["#ffffff", "#f0963c", "#f0963c", "#5fa5e1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0.25", ".25"),
+        ("+0.250", "+.250"),
+        ("-0.25", "-.25"),
+        ("-10.83", "-10.83"),
+        ("+20.04", "+20.04"),
+        ("1.5", "1.5"),
+    ],
+)
+def test_only_a_zero_that_stands_alone_before_the_point_is_left_out(text: str, shown: str) -> None:
+    assert bare(text) == shown

@@ -100,15 +100,14 @@ def add_histories(path: Path, members: Sequence[str] = ("a", "b"), *, epochs: in
     )
 
 
-def add_segments(path: Path, labels: Sequence[str] = ("new", "rare", "often")) -> None:
-    """The column ``segment/activity`` with its names, and lists of 3 to 10 candidates."""
+def add_segments(path: Path, values: int = 3) -> None:
+    """The column ``segment/activity`` with ids from 0 on, by turns, and lists of 3 to 10 candidates."""
     columns = pq.read_table(path / "per_request.parquet")
     places = np.arange(columns.num_rows)
-    columns = columns.append_column("segment/activity", pa.array((places % len(labels)).astype(np.int8)))
+    columns = columns.append_column("segment/activity", pa.array((places % values).astype(np.int8)))
     lengths = columns.column_names.index("n_candidates")
     columns = columns.set_column(lengths, "n_candidates", pa.array(3.0 + places % 8))
     pq.write_table(columns, path / "per_request.parquet")
-    write_json(path / "segments.json", {"activity": list(labels)})
 
 
 def add_archive(path: Path) -> None:

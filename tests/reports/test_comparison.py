@@ -17,8 +17,8 @@ from emer.reports.comparison import (
     compared_settings,
     differences,
     floors,
-    method_table,
     pairwise,
+    table_rows,
 )
 from emer.reports.groups import Section, group_runs
 from emer.reports.runs import find_runs, read_runs
@@ -46,7 +46,7 @@ def requests(section: Section, name: str, seeds: tuple[int, ...] = (1, 2)) -> li
 
 
 def test_rows_are_best_first_with_means_intervals_and_costs(section: Section, of: dict[str, SectionIntervals]) -> None:
-    rows = method_table(section, of)
+    rows = table_rows(section, of)
     assert [(row["method"], row["seeds"]) for row in rows] == [("urem", [1, 2]), ("emer", [1, 2]), ("intel", [2])]
     expected = seed_interval(requests(section, "urem"), "label_gauc/mean")
     found = rows[0]["values"]["label_gauc/mean"]

@@ -10,7 +10,7 @@ import pytest
 from tests.reports.hand_made import add_histories, made_run
 
 from emer.reports.groups import Section, group_runs
-from emer.reports.histories import learning_curves, losses, objectives_of_loss, over_seeds, thinned, weights
+from emer.reports.histories import learning_curves, objectives_of_loss, over_seeds, prior_losses, thinned, weights
 from emer.reports.runs import find_runs, read_runs
 
 
@@ -68,7 +68,7 @@ def test_the_losses_are_told_by_five_numbers(tmp_path: Path) -> None:
     for seed in (1, 2):
         add_histories(made_run(tmp_path, "emer", seed), epochs=3)
     made_run(tmp_path, "borda", 1)
-    found = losses(section_of(tmp_path))
+    found = prior_losses(section_of(tmp_path))
     values = [(1 + 0.1 * seed) / (1 + epoch) for seed in (1, 2) for epoch in range(3)]
     assert found["a"] == {"emer": pytest.approx(np.percentile(values, [0, 25, 50, 75, 100]).tolist())}
     assert found["b"]["emer"][-1] == pytest.approx(1.2 * 1.2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import torch
@@ -24,6 +22,7 @@ from emer.online.loop import FORMULA, ClosedLoop, LoopSettings
 from emer.online.report import as_csv, as_markdown
 from emer.online.setting import Setting
 from emer.progress import counting
+from emer.training.callbacks import write_rows
 
 
 def online(cfg: DictConfig) -> None:
@@ -48,7 +47,7 @@ def online(cfg: DictConfig) -> None:
     totals = loop.totals()
     totals = {FORMULA: totals[FORMULA], label: totals["model"]}
     found = [effect for effect in effects(totals, FORMULA, lifetimes=False) if effect.design == "twin"]
-    write_text(folder / "hours.csv", _hours_csv(loop.rows))
+    write_rows(folder / "hours.csv", loop.rows)
     write_text(folder / "effects.csv", as_csv(found))
     write_text(folder / "effects.md", as_markdown(found, FORMULA))
     draw_loop(loop.rows, label, folder / "hours.png")
@@ -81,12 +80,3 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise EmerError(f"folder: {folder} is not empty and holds no loop; choose another")
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(own)))
-
-
-def _hours_csv(rows: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

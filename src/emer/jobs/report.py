@@ -41,9 +41,10 @@ def report(cfg: DictConfig) -> None:
     folders = find_runs(wanted)
     folder = result_folder(cfg, _name(wanted))
     check_folder(folder)
+    segments = None if cfg.segments is None else _names(cfg, "segments")
     with counting("Runs", len(folders)) as advance:
         runs, problems = read_runs(folders, advance, (*FAMILIES, SEGMENT))
-    with counting("Comparisons", work(group_runs(runs), cfg.segments)) as advance:
+    with counting("Comparisons", work(group_runs(runs), segments)) as advance:
         content = report_content(
             runs,
             problems,
@@ -51,7 +52,7 @@ def report(cfg: DictConfig) -> None:
             title=str(cfg.title or f"Report on {', '.join(map(str, wanted)) or 'online results'}"),
             reference=cfg.reference,
             wanted_fronts=_plain(cfg, "fronts"),
-            segments=cfg.segments,
+            segments=segments,
             advance=advance,
         )
     write_report(folder, content)

@@ -1,4 +1,4 @@
-"""What the jobs of the simulated platform share: how many users, and where results go."""
+"""What jobs that leave a folder of results share: list settings, where results go, and what is printed."""
 
 from __future__ import annotations
 

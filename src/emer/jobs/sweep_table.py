@@ -12,6 +12,7 @@ from rich.console import Console
 
 from emer.errors import EmerError
 from emer.reports.method_table import write_method_table
+from emer.reports.runs import find_runs
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,8 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        runs = sorted(path.parent for path in folder.glob("*/status.json"))
         try:
-            text = write_method_table(runs, folder, self.reference)
+            text = write_method_table(find_runs(folder), folder, self.reference)
         except EmerError as error:
             # The sweep's own failure is reported by the job; a table must not hide it.
             log.warning("no table of methods: %s", error)

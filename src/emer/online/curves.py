@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from emer.online.loop import FORMULA
 from emer.online.presentation import save_png
+from emer.pages.svg import COLOURS
 
 _PANELS = (("stay_time", "AppStayTime"), ("video_views", "VideoView"), ("like", "Like"))
 
@@ -27,7 +28,7 @@ def draw_loop(rows: Sequence[dict[str, float]], label: str, target: Path) -> Non
     figure = Figure(figsize=(10, 8), layout="constrained")
     (left, right), (weights, gate) = figure.subplots(2, 2)
     for axes, kinds in ((left, _PANELS[:1]), (right, _PANELS[1:])):
-        for (key, title), colour in zip(kinds, ("#0072B2", "#D55E00"), strict=False):
+        for (key, title), colour in zip(kinds, COLOURS, strict=False):
             model, formula = (np.cumsum([row[f"{side}/{key}"] for row in rows]) for side in ("model", FORMULA))
             there = formula > 0
             axes.plot(hours[there], 100 * (model[there] / formula[there] - 1), color=colour, label=title)
@@ -40,7 +41,7 @@ def draw_loop(rows: Sequence[dict[str, float]], label: str, target: Path) -> Non
     if names:
         weights.axhline(1, color="0.5", lw=0.8)
         weights.legend(frameon=False, fontsize=7, ncols=2)
-    for name, colour in (("gate/candidate", "#0072B2"), ("gate/serving", "#D55E00")):
+    for name, colour in zip(("gate/candidate", "gate/serving"), COLOURS, strict=False):
         gate.plot(hours, _of(rows, name), color=colour, label=name.removeprefix("gate/"))
     refused = [row["hour"] for row in rows if row.get("published") == 0]
     for hour in refused:

@@ -14,11 +14,12 @@ from emer.errors import EmerError
 from emer.online.arms import NamedArm
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE, offline_gauc
 from emer.online.experiment import twins
-from emer.online.presentation import COLOURS, csv_text, interval_text, save_png
+from emer.online.presentation import csv_text, interval_text, save_png
 from emer.online.setting import Setting
 from emer.online.simulate import simulate
 from emer.online.statistics import Difference
 from emer.online.totals import EXPECTED
+from emer.pages.svg import COLOURS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the tables and pictures of online experiments have in common."""
+"""What the tables and pictures of experiments have in common."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from matplotlib.figure import Figure
 
 from emer.files import atomic_path
 from emer.online.statistics import Difference
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which colour-blind readers can tell apart."""
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from emer.online.ab_test import Health
 from emer.online.experiment import METRICS, Effect, daily
-from emer.online.presentation import COLOURS, csv_text, interval_text, save_png
+from emer.online.presentation import csv_text, interval_text, save_png
 from emer.online.statistics import Difference
 from emer.online.totals import Totals
+from emer.pages.svg import COLOURS
 
 
 def as_markdown(found: Sequence[Effect], base: str) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from emer.errors import EmerError
+from emer.metrics.seed_intervals import interval_over_seeds
 from emer.online.consistency import INTERACTION_PXTRS, ONLINE
 from emer.online.experiment import METRICS
-from emer.online.presentation import COLOURS, csv_text, save_png
+from emer.online.presentation import csv_text, save_png
+from emer.pages.svg import COLOURS
 
 ROWS = (
     *((metric, "observed" if expected is None else "expected") for metric, (_, expected) in METRICS.items()),
@@ -31,7 +32,7 @@ class OverWorlds:
 
     Attributes:
         mean: over the worlds.
-        low, high: 95 % t-interval of the mean, the worlds being the sample; NaN for a single one.
+        low, high: 95 % t-interval of the mean, the worlds being the sample; NaN for a single one, or equal ones.
         same_sign: worlds whose number has the sign of the mean.
         worlds: W.
     """
@@ -50,11 +51,9 @@ class OverWorlds:
 
 def over_worlds(values: Sequence[float]) -> OverWorlds:
     """Mean and interval of one number per world."""
-    array = np.asarray(values, dtype=np.float64)
-    mean, half = float(array.mean()), float("nan")
-    if array.size > 1:
-        half = float(stats.t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
-    return OverWorlds(mean, mean - half, mean + half, int((np.sign(array) == np.sign(mean)).sum()), array.size)
+    found = interval_over_seeds(values)
+    same_sign = int((np.sign(values) == np.sign(found.estimate)).sum())
+    return OverWorlds(found.estimate, found.low, found.high, same_sign, found.seeds)
 
 
 @dataclass(frozen=True)

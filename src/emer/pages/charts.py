@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from emer.pages.svg import (
+    COLOURS,
     LEFT,
     RIGHT,
     WIDTH,
@@ -26,7 +27,7 @@ from emer.pages.svg import (
     upright,
 )
 
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
+_BLUE, _ORANGE = COLOURS[:2]
 
 
 class Curve(NamedTuple):

@@ -10,6 +10,7 @@ from emer.pages.svg import (
     LEFT,
     RIGHT,
     WIDTH,
+    bare,
     cut,
     decades,
     diverging,
@@ -179,6 +180,6 @@ def heat(
                 f'<rect x="{across:.1f}" y="{up:.1f}" width="{cell - 1:.1f}" height="{tall - 1:.1f}" fill="{fill}"/>'
             )
             if cell >= 26:
-                shown = "–" if value is None else f"{value:z.2f}".replace("0.", ".")
+                shown = "–" if value is None else bare(f"{value:z.2f}")
                 parts.append(text(across + cell / 2, up + tall / 2 + 4, shown, "middle", 10))
     return svg(round(top + tall * len(rows) + 6), parts, alt)

@@ -7,6 +7,7 @@ own besides, so that none is told by colour alone.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -29,11 +30,11 @@ _SPLITS = {
     "test": Style("#009E73", "2 3", "triangle"),
     "all": Style("#0072B2", "", "circle"),
 }
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
+"""Okabe and Ito's, which colour-blind readers can tell apart, and a grey; Matplotlib's pictures have them too."""
+
 _DASHES = ("", "6 3", "2 3", "9 3 2 3", "1 2")
 _MARKS = ("circle", "square", "triangle", "diamond", "down", "plus", "cross")
-SERIES = len(_COLOURS)
-"""Series of a picture that have a colour each."""
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
@@ -41,7 +42,7 @@ def styles(names: Sequence[str]) -> dict[str, Style]:
     if set(names) <= set(_SPLITS):
         return {name: _SPLITS[name] for name in names}
     return {
-        name: Style(_COLOURS[i % SERIES], _DASHES[i % len(_DASHES)], _MARKS[i % len(_MARKS)])
+        name: Style(COLOURS[i % len(COLOURS)], _DASHES[i % len(_DASHES)], _MARKS[i % len(_MARKS)])
         for i, name in enumerate(names)
     }
 
@@ -53,6 +54,11 @@ def number(value: float | None) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def bare(text: str) -> str:
+    """A signed number as text, without the zero that stands alone before its point: ``-.25``, but ``-10.25``."""
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
 def cut(name: str, most: int = 22) -> str:

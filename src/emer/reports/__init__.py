@@ -1,1 +1,1 @@
-"""Results of many runs: tables, figures, one page of HTML."""
+"""Results of many runs: tables, figures, one page of HTML, W&B; the papers' tables in :mod:`emer.reports.papers`."""

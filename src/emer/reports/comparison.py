@@ -12,7 +12,7 @@ from emer.errors import EmerError
 from emer.online.multiplicity import holm
 from emer.reports.groups import Group, Section
 from emer.reports.runs import COSTS, METRICS, POOLED, differing
-from emer.reports.section_intervals import Plain, SectionIntervals, estimate, finite, mean_metric, plain
+from emer.reports.section_intervals import Plain, SectionIntervals, finite, mean, mean_metric, plain, without_p
 
 COMPARED = (METRICS[0], POOLED, *METRICS[1:])
 """Metrics of the table, in its order."""
@@ -21,7 +21,7 @@ DEFAULT_REFERENCE = "emer"
 _FORM = {"switches", "objective_switches", "default_objective", "_partial_"}
 
 
-def method_table(section: Section, of: dict[str, SectionIntervals]) -> list[dict[str, Any]]:
+def table_rows(section: Section, of: dict[str, SectionIntervals]) -> list[dict[str, Any]]:
     """A row for each group, best label GAUC first: ``method``, ``label``, ``seeds``, ``values`` and ``costs``.
 
     Args:
@@ -30,8 +30,8 @@ def method_table(section: Section, of: dict[str, SectionIntervals]) -> list[dict
     """
     rows: list[dict[str, Any]] = []
     for group in section.groups:
-        costs = {name: _mean([run.costs.get(name) for run in group.runs]) for name in COSTS}
-        values = {name: estimate(intervals.of(group)) for name, intervals in of.items()}
+        costs = {name: mean(run.costs.get(name) for run in group.runs) for name in COSTS}
+        values = {name: without_p(intervals.of(group)) for name, intervals in of.items()}
         rows.append(
             {"method": group.name, "label": group.label, "seeds": list(group.seeds), "values": values, "costs": costs}
         )
@@ -45,7 +45,7 @@ def method_table(section: Section, of: dict[str, SectionIntervals]) -> list[dict
 
 def floors(section: Section) -> dict[str, float | None]:
     """What a random order is expected to get, for the table's metrics."""
-    return {name: _mean([mean_metric(group, f"random/{name}") for group in section.groups]) for name in COMPARED}
+    return {name: mean(mean_metric(group, f"random/{name}") for group in section.groups) for name in COMPARED}
 
 
 def choose_reference(section: Section, order: Sequence[str], wanted: str | None) -> tuple[str, bool]:
@@ -128,8 +128,3 @@ def _correct(rows: Sequence[Plain]) -> None:
     adjusted = holm(np.array([np.nan if p is None else p for p in raw], dtype=np.float64))
     for row, value in zip(rows, adjusted.tolist(), strict=True):
         row["holm"] = finite(value)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return finite(float(sum(found) / len(found))) if found else None

@@ -14,12 +14,12 @@ from emer.reports.comparison import (
     compared_settings,
     differences,
     floors,
-    method_table,
     pairwise,
+    table_rows,
 )
 from emer.reports.fronts import archives, check_fronts, fronts
 from emer.reports.groups import Grouped, Section, group_runs
-from emer.reports.histories import learning_curves, losses, objectives_of_loss, weights
+from emer.reports.histories import learning_curves, objectives_of_loss, prior_losses, weights
 from emer.reports.overview import overview
 from emer.reports.runs import METRICS, Problem, Run
 from emer.reports.section_intervals import SectionIntervals
@@ -89,7 +89,7 @@ def _section(
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
     of = {name: SectionIntervals(section, name) for name in COMPARED}
-    table = method_table(section, of)
+    table = table_rows(section, of)
     order = [row["method"] for row in table]
     reference, chosen = choose_reference(section, order, wanted)
     content: dict[str, Any] = {
@@ -109,7 +109,7 @@ def _section(
         "curves": learning_curves(section),
         "loss_of": objectives_of_loss(section),
         "weights": weights(section),
-        "losses": losses(section),
+        "losses": prior_losses(section),
         "fronts": fronts(section, wanted_fronts),
         "archives": archives(section),
         "segments": by_segment(section, reference, segments, advance),

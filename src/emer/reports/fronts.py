@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ from emer.errors import EmerError
 from emer.metrics.hypervolume import hypervolume, non_dominated
 from emer.reports.groups import Group, Section
 from emer.reports.runs import Run
-from emer.reports.section_intervals import finite
+from emer.reports.section_intervals import finite, mean
+from emer.run_folder import RunFolder
 
 MIXED = ("pxtr_gauc/watch", "pxtr_gauc/interaction")
 """Means over the pxtrs without and with an IPUT target: consumption, and interactions."""
@@ -54,8 +54,7 @@ def value_of(run: Run, name: str, floor: bool = False) -> float | None:
     pxtrs = [n.split("/", 1)[1] for n in run.per_request if n.startswith("pxtr_gauc/")]
     interactions = {n.split("/", 1)[1] for n in run.per_request if n.startswith("iput_gauc/")}
     members = [n for n in pxtrs if (n in interactions) == (name == MIXED[1])]
-    found = [v for n in members if (v := finite(run.metrics.get(f"{start}pxtr_gauc/{n}"))) is not None]
-    return sum(found) / len(found) if found else None
+    return mean(run.metrics.get(f"{start}pxtr_gauc/{n}") for n in members)
 
 
 def _front(section: Section, metrics: list[str]) -> dict[str, Any] | None:
@@ -94,13 +93,13 @@ def archives(section: Section) -> list[dict[str, Any]]:
     for group in section.groups:
         for run in group.runs:
             try:
-                content = json.loads((run.path / "archive.json").read_text(encoding="utf-8"))
+                content = RunFolder(run.path).read("archive.json")
                 entries = [
                     {"round": e["round"], "model": e["model"], "weights": e["weights"], "gaucs": e["gaucs"]}
                     for e in content["archive"]
                 ]
                 row = {"labels": content["labels"], "rounds": len(content["rounds"]), "entries": entries}
-            except (OSError, ValueError, KeyError, TypeError):
+            except (KeyError, TypeError):  # no archive, or a damaged one
                 continue
             accepted = sum(bool(one.get("accepted")) for one in content["rounds"])
             found.append({"method": group.name, "seed": run.seed, "accepted": accepted, **row})

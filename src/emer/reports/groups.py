@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from emer.metrics.summary import IDENTITY
 from emer.reports.runs import Problem, Run, differing
+from emer.reports.words import setting
 
 IPUT_FLOOR = "loader.iput_floor"
 _LONGEST = 30
@@ -194,17 +194,12 @@ def tell_apart(name: str, settings: Mapping[str, dict[str, Any]], most: int = 2)
     short = _shortened(keys)
     names = {}
     for key, one in settings.items():
-        told = [f"{short[k]}={_plain(one[k])}" if k in one else f"no {short[k]}" for k in keys[:most]]
+        told = [f"{short[k]}={setting(one[k], _LONGEST)}" if k in one else f"no {short[k]}" for k in keys[:most]]
         if len(keys) > most:
             told.append(f"{len(keys) - most} more")
         names[key] = f"{name} ({', '.join(told)})" if told else name
     twice = Counter(names.values())
     return {key: f"{text} [{key}]" if twice[text] > 1 else text for key, text in names.items()}
-
-
-def _plain(value: Any) -> str:
-    words = value if isinstance(value, str) else json.dumps(value, default=str)
-    return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
 
 
 def _shortened(keys: Sequence[str]) -> dict[str, str]:

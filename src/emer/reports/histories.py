@@ -92,7 +92,7 @@ def thinned(rows: Rows, key: str, most: int = _POINTS) -> Rows:
     return tuple(kept)
 
 
-def losses(section: Section) -> dict[str, dict[str, list[float]]]:
+def prior_losses(section: Section) -> dict[str, dict[str, list[float]]]:
     """Objective -> group -> five numbers of its prior loss in validation (EMER's figure 4).
 
     They are minimum, quartiles and maximum over the epochs and seeds.

@@ -7,7 +7,7 @@ from typing import Any
 
 from emer.reports.comparison import COMPARED
 from emer.reports.page_online import TITLES, interval
-from emer.reports.page_tables import Section
+from emer.reports.page_tables import SectionContent
 from emer.reports.runs import COSTS
 from emer.reports.words import count, four, p_value, plural, seeds, signed, sure, title, with_error
 
@@ -37,7 +37,7 @@ def _problems(content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _methods(section: Section) -> str:
+def _methods(section: SectionContent) -> str:
     rows = []
     for row in section["table"]:
         values = [with_error(row["values"][name]) for name in COMPARED]
@@ -51,7 +51,7 @@ def _methods(section: Section) -> str:
     return f"{said}\n\n{_table(head, rows)}"
 
 
-def _differences(section: Section) -> str:
+def _differences(section: SectionContent) -> str:
     if not section["differences"]:
         return ""
     order = [row["method"] for row in section["table"]]
@@ -70,7 +70,7 @@ def _difference(found: Mapping[str, Any]) -> str:
     return text if found["p"] is None else f"{text} ({p_value(found['p'])}; {p_value(found['holm'])})"
 
 
-def _fronts(section: Section) -> str:
+def _fronts(section: SectionContent) -> str:
     rows = []
     for front in section["fronts"]:
         there = [point["method"] for point in front["points"] if point["front"]]
@@ -78,7 +78,7 @@ def _fronts(section: Section) -> str:
     return "Pareto fronts:\n\n" + _table(["metrics", "on the front", "hypervolume"], rows) if rows else ""
 
 
-def _absent(section: Section) -> str:
+def _absent(section: SectionContent) -> str:
     return "\n".join(f"- Not shown, {name}: {_plain(why)}." for name, why in section["absent"].items())
 
 

@@ -1,9 +1,10 @@
-"""Many runs in one table: each method's mean over seeds with an interval, and its paired difference from one."""
+"""The table that ends a sweep: each method's mean over seeds with an interval, and its paired difference from one.
+
+``emer report`` (:mod:`emer.reports.content`) takes any runs and says what does not go together; here that is an error.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ import numpy as np
 from emer.errors import EmerError
 from emer.files import write_text
 from emer.metrics.seed_intervals import SeedInterval, interval_over_seeds, seed_difference, seed_interval
+from emer.online.presentation import csv_text
+from emer.reports.comparison import COMPARED
 from emer.reports.runs import COSTS, METRICS, POOLED, Run, differing, read_runs
+from emer.reports.section_intervals import mean, plain
+from emer.reports.words import count, four, leaves_out_0, p_value, signed, with_error
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Row:
     seeds: tuple[int, ...]
     values: dict[str, SeedInterval]
     differences: dict[str, SeedInterval]
-    costs: dict[str, float]
+    costs: dict[str, float | None]
 
 
 def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
@@ -56,7 +61,7 @@ def method_rows(runs: Sequence[Run], reference: str) -> list[Row]:
             differences = {name: seed_difference(mine, theirs, name) for name in METRICS}
             sums = [(seeds[s].metrics.get(POOLED), against[s].metrics.get(POOLED)) for s in common]
             differences[POOLED] = interval_over_seeds([a - b for a, b in sums if a is not None and b is not None])
-        costs = {name: _mean(run.costs.get(name) for run in members) for name in COSTS}
+        costs = {name: mean(run.costs.get(name) for run in members) for name in COSTS}
         rows.append(Row(label, tuple(sorted(seeds)), values, differences, costs))
     return sorted(rows, key=lambda row: -_or_least(row.values[METRICS[0]].estimate))
 
@@ -98,15 +103,15 @@ def _by_label(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
 
 def as_markdown(rows: Sequence[Row], runs: Sequence[Run], reference: str) -> str:
     """The table of one log: values, then differences from ``reference`` in a second table, then the random floor."""
-    names = [METRICS[0], POOLED, *METRICS[1:]]
+    names = COMPARED
     lines = ["| method | seeds | " + " | ".join(names) + " | parameters | rows/s | seconds |"]
     lines.append("|---" * (len(names) + 5) + "|")
     for row in rows:
-        cells = [_with_error(row.values[name]) for name in names]
-        cells += [_count(row.costs["parameters"]), _count(row.costs["train_rows_per_second"])]
-        lines.append(f"| {row.label} | {len(row.seeds)} | {' | '.join(cells)} | {_count(row.costs['fit_seconds'])} |")
-    floors = [_mean(run.metrics.get(f"random/{name}") for run in runs) for name in names]
-    lines.append("| *expected of a random order* | | " + " | ".join(f"{f:.4f}" for f in floors) + " | | | |")
+        cells = [with_error(plain(row.values[name])) for name in names]
+        cells += [count(row.costs["parameters"]), count(row.costs["train_rows_per_second"])]
+        lines.append(f"| {row.label} | {len(row.seeds)} | {' | '.join(cells)} | {count(row.costs['fit_seconds'])} |")
+    floors = [mean(run.metrics.get(f"random/{name}") for run in runs) for name in names]
+    lines.append("| *expected of a random order* | | " + " | ".join(map(four, floors)) + " | | | |")
     if not any(row.differences for row in rows):
         lines += ["", f"No difference from {reference}: no other method has a seed in common with it here."]
         return "\n".join(lines) + "\n"
@@ -124,14 +129,12 @@ def as_markdown(rows: Sequence[Row], runs: Sequence[Run], reference: str) -> str
 
 def as_csv(runs: Sequence[Run]) -> str:
     """Every run's numbers, one row each, in full precision."""
-    text = io.StringIO()
     names = [*METRICS, POOLED]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "data", "seed", "identity", *names, *COSTS])
-    for run in sorted(runs, key=lambda r: (r.data, r.label, r.seed)):
-        numbers = [run.metrics.get(name) for name in names] + [run.costs[name] for name in COSTS]
-        writer.writerow([run.label, run.data, run.seed, run.identity, *numbers])
-    return text.getvalue()
+    rows = (
+        [run.label, run.data, run.seed, run.identity, *map(run.metrics.get, names), *map(run.costs.get, COSTS)]
+        for run in sorted(runs, key=lambda r: (r.data, r.label, r.seed))
+    )
+    return csv_text(["method", "data", "seed", "identity", *names, *COSTS], rows)
 
 
 def write_method_table(folders: Iterable[Path], target: Path, reference: str = "emer") -> str:
@@ -169,31 +172,11 @@ def _present(values: Iterable[Any]) -> list[float]:
     return [float(value) for value in values if value is not None]
 
 
-def _mean(values: Iterable[Any]) -> float:
-    found = _present(values)
-    return sum(found) / len(found) if found else math.nan
-
-
 def _or_least(value: float) -> float:
     return -math.inf if math.isnan(value) else value
 
 
-def _with_error(interval: SeedInterval) -> str:
-    if math.isnan(interval.estimate):
-        return "-"
-    if math.isnan(interval.low):
-        return f"{interval.estimate:.4f}"
-    return f"{interval.estimate:.4f} ± {(interval.high - interval.low) / 2:.4f}"
-
-
 def _difference(interval: SeedInterval) -> str:
-    if math.isnan(interval.low):
-        return "-" if math.isnan(interval.estimate) else f"{interval.estimate:+.4f}"
-    half = (interval.high - interval.low) / 2
-    text = f"{interval.estimate:+.4f} ± {half:.4f}"
-    text = f"**{text}**" if interval.low > 0 or interval.high < 0 else text
-    return f"{text} (p {interval.p:.3f})" if interval.p >= 0.001 else f"{text} (p < 0.001)"
-
-
-def _count(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:,.0f}"
+    found = plain(interval)
+    text = f"**{signed(found)}**" if leaves_out_0(found["low"], found["high"]) else signed(found)
+    return text if found["p"] is None else f"{text} (p {p_value(found['p'])})"

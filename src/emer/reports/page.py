@@ -8,7 +8,7 @@ from typing import Any
 
 from emer.pages.html import SORTING, Cell, folded, page, paragraph, section, table
 from emer.reports import page_online, page_pictures, page_tables
-from emer.reports.page_tables import Section
+from emer.reports.page_tables import SectionContent
 from emer.reports.words import plural
 
 _ABSENT = {
@@ -76,9 +76,9 @@ def _counted(counts: Mapping[str, int]) -> str:
     return "; ".join(f"{name} ({plural(number, 'run')})" for name, number in counts.items()) or "–"
 
 
-def _log(one: Section, key: str) -> list[str]:
+def _log(one: SectionContent, key: str) -> list[str]:
     """The parts of one log."""
-    parts: dict[str, tuple[str, Callable[[Section], str]]] = {
+    parts: dict[str, tuple[str, Callable[[SectionContent], str]]] = {
         "table": ("Methods", page_tables.methods),
         "differences": (f"Differences from {one['reference']}", page_tables.against_reference),
         "pairwise": ("Every pair of methods", page_tables.matrix),

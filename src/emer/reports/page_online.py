@@ -7,7 +7,7 @@ from typing import Any
 
 from emer.pages.html import Cell, Shown, figure, side, table
 from emer.pages.pictures import ranges
-from emer.reports.words import p_value
+from emer.reports.words import leaves_out_0, p_value
 
 TITLES = {"test": "A/B test", "worlds": "A/B tests in several worlds", "loop": "Closed loop"}
 _ARMS = 4
@@ -16,7 +16,7 @@ _ARMS = 4
 
 def online(results: Sequence[Mapping[str, Any]]) -> str:
     """A table and pictures for each folder."""
-    return "".join(f"{_result(one)}" for one in results)
+    return "".join(map(_result, results))
 
 
 def _result(result: Mapping[str, Any]) -> str:
@@ -33,8 +33,7 @@ def _result(result: Mapping[str, Any]) -> str:
 
 
 def _row(effect: Mapping[str, Any], worlds: bool) -> list[Cell]:
-    low, high = effect["percent_low"], effect["percent_high"]
-    clear = low is not None and high is not None and (low > 0 or high < 0)
+    clear = leaves_out_0(effect["percent_low"], effect["percent_high"])
     cells: list[Cell] = [effect["arm"], effect["metric"], effect["kind"], effect["design"]]
     cells.append(Shown(interval(effect), effect["percent"], strong=clear))
     if worlds:

@@ -10,7 +10,7 @@ from emer.pages.html import Cell, Shown, figure, folded, side, table
 from emer.pages.pictures import ranges
 from emer.reports.fronts import staircase
 from emer.reports.histories import CURVES
-from emer.reports.page_tables import Section, places
+from emer.reports.page_tables import SectionContent, places
 from emer.reports.runs import METRICS
 from emer.reports.words import four, plural, title
 
@@ -22,7 +22,7 @@ _NUMBERS = "The numbers stand in report.json."
 _COST_TITLES = {"fit_seconds": "seconds of training", "parameters": "trained parameters"}
 
 
-def radars(section: Section) -> str:
+def radars(section: SectionContent) -> str:
     """GAUC of every objective, of the reference and the best others."""
     parts = []
     for family in ("label_gauc", "pxtr_gauc"):
@@ -43,7 +43,7 @@ def radars(section: Section) -> str:
     return side(*parts)
 
 
-def learning(section: Section) -> str:
+def learning(section: SectionContent) -> str:
     """Learning curves: GAUC of all that are drawn, losses by what they are a loss of."""
     parts: list[str] = []
     losses: list[str] = []
@@ -62,7 +62,7 @@ def learning(section: Section) -> str:
     return side(*parts, *losses) if len(losses) <= _OPEN else side(*parts) + folded("Losses", side(*losses))
 
 
-def evolving(section: Section) -> str:
+def evolving(section: SectionContent) -> str:
     """Weights of the objectives along training."""
     parts = []
     for name in [n for n in section["drawn"] if n in section["weights"]]:
@@ -78,7 +78,7 @@ def evolving(section: Section) -> str:
     return side(*parts[:_OPEN]) + rest
 
 
-def prior_losses(section: Section) -> str:
+def prior_losses(section: SectionContent) -> str:
     """How the prior loss spreads over objectives."""
     content = section["losses"]
     having = [name for name in section["drawn"] if any(name in of for of in content.values())]
@@ -96,7 +96,7 @@ def prior_losses(section: Section) -> str:
     return side(*parts)
 
 
-def pareto(section: Section) -> str:
+def pareto(section: SectionContent) -> str:
     """Fronts, each with its table, and with its picture where it is of two metrics."""
     parts = []
     number = places(section)
@@ -118,7 +118,7 @@ def pareto(section: Section) -> str:
     return "".join(parts)
 
 
-def ippo(section: Section) -> str:
+def ippo(section: SectionContent) -> str:
     """Archives of IPPO."""
     parts = []
     for one in section["archives"]:
@@ -137,7 +137,7 @@ def ippo(section: Section) -> str:
     return folded(plural(len(parts), "archive") + " of IPPO", *parts) if parts else ""
 
 
-def costs(section: Section) -> str:
+def costs(section: SectionContent) -> str:
     """Quality against what it costs."""
     number, parts = places(section), []
     for key, words in _COST_TITLES.items():
@@ -185,10 +185,10 @@ def _curve(band: Mapping[str, Any]) -> Curve:
     return Curve(band["x"], band["mean"], band["low"], band["high"])
 
 
-def _which(section: Section, most: int) -> str:
+def _which(section: SectionContent, most: int) -> str:
     left = len(section["table"]) - min(most, len(section["drawn"]))
     return f"The reference and the best others in label GAUC; {left} left out." if left else "All methods."
 
 
-def _key(section: Section) -> str:
+def _key(section: SectionContent) -> str:
     return f"Numbers are those of the table of methods; the square is {section['reference']}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,20 +11,34 @@ from emer.pages.pictures import ranges
 from emer.pages.svg import diverging
 from emer.reports.comparison import COMPARED
 from emer.reports.runs import COSTS, METRICS
-from emer.reports.words import count, four, p_value, plural, seeds, signed, sure, title, with_error
+from emer.reports.words import (
+    count,
+    four,
+    leaves_out_0,
+    p_value,
+    plural,
+    seeds,
+    setting,
+    signed,
+    sure,
+    title,
+    with_error,
+)
 
-Section = Mapping[str, Any]
+SectionContent = Mapping[str, Any]
+"""One of the ``sections`` of a content made by :func:`emer.reports.content.report_content`."""
+
 _NOTHING = "–"
 _OPEN_SETTINGS = 12
 """Rows of the table of settings that are shown without being asked for."""
 
 
-def places(section: Section) -> dict[str, int]:
+def places(section: SectionContent) -> dict[str, int]:
     """Method -> its number in the table, best first: its name in matrices and scatters."""
     return {row["method"]: i + 1 for i, row in enumerate(section["table"])}
 
 
-def methods(section: Section) -> str:
+def methods(section: SectionContent) -> str:
     """The table, with the random floor."""
     number = places(section)
     rows: list[list[Cell]] = []
@@ -48,7 +61,7 @@ def methods(section: Section) -> str:
     return table(head, rows, caption, foot=[floor], sort=True)
 
 
-def against_reference(section: Section) -> str:
+def against_reference(section: SectionContent) -> str:
     """Differences from the reference, as a table and for label GAUC as a picture."""
     reference, number = section["reference"], places(section)
     found = sorted(section["differences"], key=lambda row: number[row["method"]])
@@ -81,7 +94,7 @@ def against_reference(section: Section) -> str:
     return note + side(*parts)
 
 
-def matrix(section: Section) -> str:
+def matrix(section: SectionContent) -> str:
     """Every method against every other one."""
     content = section["pairwise"]
     names, number = content["methods"], places(section)
@@ -107,7 +120,7 @@ def matrix(section: Section) -> str:
     return table(["", *(str(number[name]) for name in names)], rows, caption)
 
 
-def settings(section: Section) -> str:
+def settings(section: SectionContent) -> str:
     """Settings that differ among the methods: first what several of them have, then what is one's own."""
     names = [row["method"] for row in section["table"]]
     common: list[list[str]] = []
@@ -128,7 +141,7 @@ def settings(section: Section) -> str:
     return "".join(parts)
 
 
-def objectives(section: Section) -> str:
+def objectives(section: SectionContent) -> str:
     """A table of colours for each family of GAUC."""
     parts = []
     names, reference = [row["method"] for row in section["table"]], section["reference"]
@@ -156,17 +169,25 @@ def objectives(section: Section) -> str:
     return side(*parts)
 
 
-def segments(section: Section) -> str:
+OPEN_SEGMENTS = 3
+"""Categories whose tables are open; those of more are folded."""
+
+
+def segments(section: SectionContent) -> str:
     """Differences from the reference in every part of every segment."""
-    parts = []
     names = [row["method"] for row in section["table"]]
-    for segment in section["segments"]:
-        tables = [_segment(section, segment, metric, names) for metric in METRICS]
-        parts += [tables[0], folded("The same in pxtr GAUC and IPUT GAUC", *tables[1:])]
-    return "".join(parts)
+    # A log may have twenty categories; the length of the list is always the last.
+    *categories, last = [_tables_of_segment(section, segment, names) for segment in section["segments"]]
+    shown, rest = [*categories[:OPEN_SEGMENTS], last], categories[OPEN_SEGMENTS:]
+    return "".join([*shown, *([folded(f"{len(rest)} more segments", *rest)] if rest else [])])
 
 
-def _segment(section: Section, segment: Mapping[str, Any], metric: str, names: Sequence[str]) -> str:
+def _tables_of_segment(section: SectionContent, segment: Mapping[str, Any], names: Sequence[str]) -> str:
+    first, *others = [_segment(section, segment, metric, names) for metric in METRICS]
+    return first + folded("The same in pxtr GAUC and IPUT GAUC", *others)
+
+
+def _segment(section: SectionContent, segment: Mapping[str, Any], metric: str, names: Sequence[str]) -> str:
     reference = section["reference"]
     rows: list[list[Cell]] = []
     for name in names:
@@ -177,8 +198,7 @@ def _segment(section: Section, segment: Mapping[str, Any], metric: str, names: S
                 cells.append(Shown(with_error(found["value"]), found["value"]["estimate"]))
             else:
                 d = found["difference"]
-                clear = d["low"] is not None and (d["low"] > 0 or d["high"] < 0)
-                cells.append(Shown(signed(d), d["estimate"], strong=clear))
+                cells.append(Shown(signed(d), d["estimate"], strong=leaves_out_0(d["low"], d["high"])))
         rows.append(cells)
     foot: list[list[Cell]] = [
         ["requests", *(Shown(f"{part['requests']:,}", part["requests"]) for part in segment["parts"])],
@@ -195,9 +215,7 @@ def _segment(section: Section, segment: Mapping[str, Any], metric: str, names: S
 def _setting(values: Mapping[str, Any], method: str) -> str:
     if method not in values:
         return _NOTHING
-    value = values[method]
-    words = value if isinstance(value, str) else json.dumps(value, default=str)
-    return words if len(words) <= 120 else f"{words[:119]}…"
+    return setting(values[method], 120)
 
 
 def _gains(values: Sequence[float | None], floor: Sequence[float | None]) -> list[float | None]:

@@ -18,10 +18,13 @@ from emer.metrics.summary import IDENTITY
 from emer.run_folder import RunFolder
 
 METRICS = ("label_gauc/mean", "pxtr_gauc/mean", "iput_gauc/mean")
-"""Compared request by request; ``label_auc/sum`` is pooled, and so has an interval over seeds alone."""
+"""Averages over requests, which are compared request by request."""
 
 POOLED = "label_auc/sum"
+"""Pooled over all requests, and so compared run by run: its interval is over seeds alone."""
+
 COSTS = ("parameters", "train_rows_per_second", "fit_seconds")
+"""Of ``timing.json``: trained parameters, candidates per second in training steps, seconds of training."""
 
 Rows = tuple[dict[str, float], ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def plain(interval: SeedInterval) -> Plain:
     return {key: finite(value) for key, value in vars(interval).items()}
 
 
-def estimate(interval: SeedInterval) -> Plain:
+def without_p(interval: SeedInterval) -> Plain:
     """The same without the p-value, which is of use for differences alone."""
     return {key: value for key, value in plain(interval).items() if key != "p"}
 
@@ -81,10 +81,15 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the finite values, None if there is none."""
+    found = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(found) / len(found) if found else None
+
+
 def mean_metric(group: Group, name: str) -> float | None:
     """Mean over the seeds of a test metric, None if no run has it."""
-    found = [v for run in group.runs if (v := run.metrics.get(name)) is not None and math.isfinite(v)]
-    return sum(found) / len(found) if found else None
+    return mean(run.metrics.get(name) for run in group.runs)
 
 
 def _rows_of(per_request: Mapping[str, np.ndarray], where: np.ndarray | None) -> Mapping[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from emer.errors import EmerError
 from emer.reports.groups import Section
-from emer.reports.runs import METRICS, Run
-from emer.reports.section_intervals import SectionIntervals, estimate, plain
+from emer.reports.runs import METRICS
+from emer.reports.section_intervals import SectionIntervals, plain, without_p
 
 SEGMENT = "segment"
 _PREFIX = f"{SEGMENT}/"
@@ -31,11 +30,17 @@ def segments_of(section: Section, wanted: Sequence[str] | None = None) -> dict[s
         for column in run.per_request:
             name = column.removeprefix(_PREFIX)
             if column.startswith(_PREFIX) and name not in found:
-                found[name] = _named(run, name)
+                found[name] = by_value(run.per_request[column])
     lengths = section.runs[0].per_request.get("n_candidates")
     if lengths is not None:
         found[LENGTH] = by_length(lengths)
     return {name: segment for name, segment in found.items() if _shown(name, segment[0], wanted)}
+
+
+def by_value(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(R,) id of a category from 0 (unknown) on for each request, and a label for every id."""
+    index = values.astype(np.int64)
+    return index, ["0 (unknown)", *map(str, range(1, int(index.max(initial=0)) + 1))]
 
 
 def by_length(lengths: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -69,13 +74,12 @@ def by_segment(
             for metric in METRICS:
                 intervals = SectionIntervals(section, metric, where)
                 for method, group in groups.items():
-                    value = {"value": estimate(intervals.of(group))}
+                    value = {"value": without_p(intervals.of(group))}
                     if method != reference:
                         value["difference"] = plain(intervals.between(group, groups[reference]))
                     methods[method][metric] = value
-            label = labels[i] if 0 <= i < len(labels) else str(i) if i else "0 (unknown)"
             sizes = {"requests": int(where.sum()), "users": int(np.unique(users[where]).size)}
-            parts.append({"label": label, **sizes, "methods": methods})
+            parts.append({"label": labels[i], **sizes, "methods": methods})
         found.append({"name": name, "parts": parts})
         advance(1)
     return found
@@ -95,12 +99,3 @@ def check_segments(sections: Sequence[Section], wanted: Sequence[str] | None) ->
 
 def _shown(name: str, index: np.ndarray, wanted: Sequence[str] | None) -> bool:
     return (wanted is None or name in wanted) and np.unique(index).size > 1
-
-
-def _named(run: Run, name: str) -> tuple[np.ndarray, list[str]]:
-    index = run.per_request[f"{_PREFIX}{name}"].astype(np.int64)
-    try:
-        labels = json.loads((run.path / "segments.json").read_text(encoding="utf-8")).get(name, [])
-    except (OSError, ValueError, AttributeError):
-        labels = []
-    return index, [str(label) for label in labels]

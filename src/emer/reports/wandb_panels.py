@@ -6,18 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from emer.reports.by_objective import FAMILIES
+from emer.reports.comparison import COMPARED
+from emer.reports.histories import WEIGHT
 from emer.reports.wandb_runs import LoggedRun, axes, grouping_keys
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
 
 CURVES = ("val/label_gauc/mean", "val/pxtr_gauc/mean", "val/loss")
-MEANS = ("test/label_gauc/mean", "test/label_auc/sum", "test/pxtr_gauc/mean", "test/iput_gauc/mean")
+MEANS = tuple(f"test/{name}" for name in COMPARED)
 QUALITY = MEANS[0]
-WEIGHTS = "weight/.*_epoch"
+WEIGHTS = f"{WEIGHT}.*_epoch"
 """Lightning's names of the epochs' means; ``_step`` is the same for single steps."""
 
-_FAMILIES = ("label_gauc", "pxtr_gauc", "iput_gauc")
 _LONGEST_TITLE = 128
 _MOST_AXES = 10
 
@@ -81,7 +83,7 @@ class _Section:
         wr = self.wr
         known = {f"test/{name}" for run in self.runs for name, value in run.metrics.items() if value is not None}
         means = [name for name in MEANS if name in known]
-        single = [n for f in _FAMILIES for n in sorted(known) if n.startswith(f"test/{f}/") and n not in MEANS]
+        single = [n for f in FAMILIES for n in sorted(known) if n.startswith(f"test/{f}/") and n not in MEANS]
         blocks = [wr.H1(self.name), wr.H2("Learning curves"), self._grid(self._curves())]
         blocks += [wr.H2("Test requests"), self._grid([self._bars(name) for name in means])]
         if single:
@@ -123,7 +125,7 @@ class _Section:
     def _curves(self) -> list[Any]:
         more = dict(x="epoch", groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=len(self.runs))
         panels = [self.wr.LinePlot(title=name, y=[name], **more) for name in CURVES]
-        if any(name.startswith("weight/") for run in self.runs for row in run.history for name in row):
+        if any(name.startswith(WEIGHT) for run in self.runs for row in run.history for name in row):
             panels.append(
                 self.wr.LinePlot(title="mean weight of each objective, largest weight", metric_regex=WEIGHTS, **more)
             )

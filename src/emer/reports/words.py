@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,17 @@ def p_value(p: float | None) -> str:
 def sure(interval: Interval) -> bool:
     """Whether Holm's p is below :data:`SURE`."""
     return interval["holm"] is not None and interval["holm"] < SURE
+
+
+def leaves_out_0(low: float | None, high: float | None) -> bool:
+    """Whether an interval, where there is one, lies on one side of 0."""
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def setting(value: Any, most: int) -> str:
+    """A setting's value in at most ``most`` characters."""
+    words = value if isinstance(value, str) else json.dumps(value, default=str)
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def seeds(found: list[int]) -> str:

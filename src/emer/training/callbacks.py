@@ -175,7 +175,7 @@ def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
     """A CSV file of ``rows``, with every column that one of them has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from emer.online.presentation import COLOURS
+from emer.pages.svg import COLOURS
 from emer.reports.papers.definitions import Experiment
 from emer.reports.papers.numbers import Numbers
 from emer.reports.papers.text import log_name, value_cell
 
-_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
 _DASHES = ("-", "--", ":", "-.")
 
 
 def activity(definition: Experiment, numbers: Numbers) -> Figure:
-    """Heat maps: each behaviour by activity, and by category, against its mean over the rows."""
+    """Tables of colours: each behaviour by activity, and by category; the colour is against the column's mean."""
     [data] = numbers.logs
     there = numbers.variants(data)
     groups = (
@@ -46,25 +46,28 @@ def activity(definition: Experiment, numbers: Numbers) -> Figure:
 
 
 def losses(definition: Experiment, numbers: Numbers) -> Figure:
-    """Every seed's loss of each objective, with and without evolving weights, and their spread."""
+    """Every seed's loss of each objective and their mean, with and without evolving weights."""
     figure = Figure(figsize=(4.6 * len(numbers.logs) + 0.6, 4.4), layout="constrained")
     for axes, data in zip(np.atleast_1d(figure.subplots(1, len(numbers.logs))), numbers.logs, strict=True):
-        metrics = [m for m in definition.metrics if numbers.knows(data, m)]
+        told = [m for m in definition.metrics if numbers.knows(data, m)]
+        metrics = [m for m in told if m not in ("loss/mean", "loss/sd")]
         for index, (variant, name) in enumerate(definition.variants.items()):
+            name += f" (sd over objectives {_of(numbers, data, variant, 'loss/sd'):.3f})"
             shift = 0.18 * (index - (len(definition.variants) - 1) / 2)
             for place, metric in enumerate(metrics):
                 values = list(numbers.of_seeds(data, variant, metric).values())
                 if not values:
                     continue
                 label = name if place == 0 else None
-                mark, colour = _MARKS[index], COLOURS[index]
+                mark, colour = MARKS[index], COLOURS[index]
                 axes.plot(values, [place + shift] * len(values), mark, color=colour, alpha=0.35, ms=4)
                 axes.plot([np.mean(values)], [place + shift], mark, color=colour, ms=7, label=label)
         axes.set_yticks(range(len(metrics)), [definition.metrics[m] for m in metrics], fontsize=8)
         axes.invert_yaxis()
-        axes.set_title(log_name(data), fontsize=10)
-        _plain(axes, "pair loss per objective: every seed, and the mean (large)", "")
-        axes.legend(frameon=False, fontsize=8)
+        axes.set_title(log_name(data), fontsize=10, pad=34)
+        _plain(axes, "", "")
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    figure.supxlabel("pair loss of each objective: every seed, and the mean (large)", fontsize=9)
     return figure
 
 
@@ -77,7 +80,7 @@ def daily(definition: Experiment, numbers: Numbers) -> Figure:
             found = [(numbers.find(data, variant, m, definition.reference), m) for m in definition.metrics]
             told = [(number, int(metric.split("@")[1]) + 1) for number, metric in found if number is not None]
             days, colour = [day for _, day in told], COLOURS[index]
-            axes.plot(days, [n.value for n, _ in told], _MARKS[index] + "-", color=colour, label=name)
+            axes.plot(days, [n.value for n, _ in told], MARKS[index] + "-", color=colour, label=name)
             axes.fill_between(days, [n.low for n, _ in told], [n.high for n, _ in told], color=colour, alpha=0.2, lw=0)
         axes.axhline(0, color="0.5", lw=0.8)
         axes.set_title(log_name(data), fontsize=10)
@@ -99,7 +102,7 @@ def front(definition: Experiment, numbers: Numbers) -> Figure:
             methods.setdefault(variant.rsplit("_", 1)[0], []).append(variant)
         for index, (method, variants) in enumerate(methods.items()):
             points = np.array([[_of(numbers, data, v, metric) for metric in (across, up)] for v in variants])
-            colour, mark = COLOURS[index], _MARKS[index]
+            colour, mark = COLOURS[index], MARKS[index]
             for variant in variants:
                 seeds = [numbers.of_seeds(data, variant, metric) for metric in (across, up)]
                 axes.plot(list(seeds[0].values()), list(seeds[1].values()), mark, color=colour, alpha=0.25, ms=4)
@@ -145,7 +148,7 @@ def relations(definition: Experiment, numbers: Numbers) -> Figure:
 
 
 def ippo(definition: Experiment, numbers: Numbers) -> Figure:
-    """The reference's label weights by round, mean and range over the seeds."""
+    """The label weights that IPPO tries, round by round: mean and range over the seeds."""
     figure = Figure(figsize=(5.8 * len(numbers.logs), 4.0), layout="constrained")
     for axes, data in zip(np.atleast_1d(figure.subplots(1, len(numbers.logs))), numbers.logs, strict=True):
         told: dict[str, dict[int, list[float]]] = {}
@@ -160,7 +163,7 @@ def ippo(definition: Experiment, numbers: Numbers) -> Figure:
                 rounds,
                 [np.mean(of_rounds[r]) for r in rounds],
                 **style,
-                marker=_MARKS[index],
+                marker=MARKS[index],
                 markevery=10,
                 label=label,
             )

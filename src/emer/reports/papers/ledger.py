@@ -29,21 +29,19 @@ def judgement_cell(judged: Judgement, definition: Experiment) -> str:
     """Verdict and figure in one cell."""
     if judged.verdict is Verdict.UNTESTABLE:
         return f"{_MARK[judged.verdict]}: {why_untested(judged, definition)}"
-    return f"**{_MARK[judged.verdict]}**; {figure(judged, definition)}"
+    return f"**{_MARK[judged.verdict]}**; {our_figure(judged, definition)}"
 
 
 def why_untested(judged: Judgement, definition: Experiment) -> str:
-    """Why there is no verdict: by the claim's nature, for want of runs, or for want of what the log has not."""
+    """Why a claim cannot be tested on a log, with the comparisons whose runs are missing."""
     if judged.claim.why_not:
         return judged.claim.why_not
-    if not judged.lacking:
-        return "this log has nothing that it is about"
     pairs = dict.fromkeys((part.variant, part.against) for part in judged.lacking)
-    names = [" – ".join(definition.heading(name) for name in pair if name) for pair in pairs]
-    return f"not all of its runs are there ({', '.join(names)})"
+    names = ", ".join(" – ".join(definition.heading(name) for name in pair if name) for pair in pairs)
+    return "not all that it compares was measured on this log" + (f" ({names})" if names else "")
 
 
-def figure(judged: Judgement, definition: Experiment) -> str:
+def our_figure(judged: Judgement, definition: Experiment) -> str:
     """Our number: the difference itself, or for a claim of several how many hold and what speaks most against it."""
     parts = list(zip(judged.claim.components, judged.found, strict=True))
     there = [(part, number) for part, number in parts if number is not None]
@@ -57,10 +55,9 @@ def figure(judged: Judgement, definition: Experiment) -> str:
     what = metrics.get(part.metric, part.metric)
     one, other = (definition.heading(name) for name in (part.variant, part.against))
     cell = difference_cell(worst, definition.kind, part.metric)
-    text = f"{judged.held} of {len(there)} beyond the interval"
-    text += f" ({len(parts) - len(there)} more are not in this log)" if len(there) < len(parts) else ""
+    text = f"{judged.held} of {len(there)} as claimed, beyond the interval"
     text += f", {judged.against} on the other side" if judged.against else ""
-    return f"{text}; least: {what}, {one} – {other} {cell}"
+    return f"{text}; weakest: {what}, {one} – {other} {cell}"
 
 
 def _size(number: Number) -> float:
@@ -110,7 +107,7 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
                 cells = ["–", _MARK[Verdict.UNTESTABLE], claim.why_not, "–"]
             else:
                 untested = judged.verdict is Verdict.UNTESTABLE
-                told = why_untested(judged, definition) if untested else figure(judged, definition)
+                told = why_untested(judged, definition) if untested else our_figure(judged, definition)
                 cells = [log_name(judged.data), _MARK[judged.verdict], told, str(judged.seeds or "–")]
             lines.append(f"| {claim.key} | {said(claim)} | {' | '.join(cells)} | {link} |")
         lines.append("")

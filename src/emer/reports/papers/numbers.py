@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-import numpy as np
-
 from emer.errors import DataError
 from emer.metrics.seed_intervals import SeedInterval, interval_over_seeds
+from emer.online.presentation import csv_text
 
 
 @dataclass(frozen=True)
@@ -144,20 +142,11 @@ class Numbers:
 
 def as_csv(rows: Sequence[Number]) -> str:
     """The file's text; six significant digits, nothing for NaN and None."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Number)])
-    for row in rows:
-        writer.writerow([_cell(value) for value in astuple(row)])
-    return text.getvalue()
+    return csv_text([field.name for field in fields(Number)], (map(_cell, astuple(row)) for row in rows))
 
 
 def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return value
+    return f"{value:.6g}" if isinstance(value, float) and not math.isnan(value) else value
 
 
 def read_numbers(path: Path) -> Numbers:

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from emer.online.presentation import COLOURS, save_png
+from emer.online.presentation import save_png
+from emer.pages.svg import COLOURS, bare
 from emer.reports.papers import figure_pictures
 from emer.reports.papers.definitions import Experiment
+from emer.reports.papers.figure_pictures import MARKS
 from emer.reports.papers.numbers import Number, Numbers
 from emer.reports.papers.text import log_name
 
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
 BLUE_ORANGE = LinearSegmentedColormap.from_list("blue_orange", ["#2b7bba", "#ffffff", "#e6843c"])
 """Blue below, orange above; both ends bear black text, and colour-blind readers can tell them apart."""
 
@@ -104,7 +105,7 @@ def _heat_panel(
     for i, metric in enumerate(metrics):
         for j, variant in enumerate(variants):
             number = panel.cells.get((metric, variant))
-            text = "–" if number is None else f"{number.value:+.{digits}f}".replace("0.", ".", 1)
+            text = "–" if number is None else bare(f"{number.value:+.{digits}f}")
             weight = "bold" if number is not None and number.certain else "normal"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, weight=weight)
     axes.set_xticks(

@@ -15,11 +15,15 @@ from emer.world.population import ACTIVITY_LEVELS
 
 INTERVALS = {
     "offline": "± is half the 95 % interval over users and seeds (of pooled AUCs over the seeds alone)",
-    "speed": "± is half the 95 % interval over repetitions",
+    "speed": "brackets hold the 95 % interval over the seeds",
+    "front": "± is half the 95 % interval over users and seeds (of the hypervolume over the seeds alone)",
+    "ippo": "± is half the 95 % interval over users and seeds (of rounds over the seeds alone)",
     "skew": "± is half the 95 % interval over the seeds, which also draw which positives are left out",
     "online": "± is half the 95 % interval over worlds, which are the sample",
     "daily": "± is half the 95 % interval over worlds, which are the sample",
 }
+"""Kind of experiment -> what an interval counts."""
+
 _SEEDS = "± is half the 95 % interval over the seeds"
 
 
@@ -29,8 +33,8 @@ def readme(definition: Experiment, numbers: Numbers, about: Mapping[str, Any]) -
     Args:
         definition: what is asked, published and claimed.
         numbers: of ``results.csv``.
-        about: of ``results.json``: ``command``, ``commit``, ``minutes``, ``runs``, ``seeds``, ``sizes`` (log -> words)
-            and ``problems``.
+        about: of ``results.json``: ``commands`` and ``problems`` (lines), ``commit``, ``minutes`` (of all runs
+            together), ``runs`` (how many), ``seeds`` (of the runs or of the worlds), ``sizes`` (log -> words).
     """
     lines = [
         f"# {definition.title}",
@@ -41,7 +45,7 @@ def readme(definition: Experiment, numbers: Numbers, about: Mapping[str, Any]) -
         *about["commands"],
         "```",
         "",
-        _how(about),
+        _how(definition, about),
         "",
         f"![{definition.title}](picture.png)",
         "",
@@ -58,9 +62,11 @@ def readme(definition: Experiment, numbers: Numbers, about: Mapping[str, Any]) -
     return "\n".join(lines) + "\n"
 
 
-def _how(about: Mapping[str, Any]) -> str:
+def _how(definition: Experiment, about: Mapping[str, Any]) -> str:
     sizes = "; ".join(f"{log_name(data)}: {words}" for data, words in about["sizes"].items())
-    text = f"{about['runs']} runs, seeds {about['seeds']}, {about['minutes']:.0f} minutes of one processor in all. "
+    sample = "worlds" if definition.kind in ("online", "daily") else "seeds"
+    text = f"{about['runs']} runs, {sample} {about['seeds']}; to prepare, train and evaluate them took "
+    text += f"{about['minutes']:.0f} minutes in all, one after the other. "
     text += f"{sizes}. Commit {about['commit']}."
     if about["problems"]:
         text += "\n\n**Not, or not in full, in the tables:**\n\n" + "\n".join(f"- {line}" for line in about["problems"])
@@ -173,5 +179,5 @@ def _claims(definition: Experiment, numbers: Numbers) -> list[str]:
         rows.append(claim.key)
         judged = [judge(claim, numbers, data) if not claim.logs or data in claim.logs else None for data in logs]
         cells.append([said(claim), *("–" if one is None else judgement_cell(one, definition) for one in judged)])
-    lines = ["## Does it hold?", "", *grid("", rows, ["claim", *(log_name(data) for data in logs)], cells)]
-    return [*(line.replace("|---:", "|---") if line.startswith("|---") else line for line in lines), ""]
+    columns = ["claim", *(log_name(data) for data in logs)]
+    return ["## Does it hold?", "", *grid("", rows, columns, cells, align="---"), ""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from emer.pages.svg import bare
 from emer.reports.papers.numbers import Number
 
 LOGS = {"simulated": "simulated log", "kuairand": "KuaiRand-Pure", "world": "simulated world"}
@@ -53,12 +54,21 @@ def published_cell(value: float | None, kind: str, metric: str) -> str:
         return f"{value / 1000:,.1f} K"
     if kind in ("online", "daily"):
         return f"{value:+.3f}"
-    return f"{value:.4g}" if value >= 1 else f"{value:.3f}".replace("0.", ".", 1)
+    return f"{value:.4g}" if value >= 1 else bare(f"{value:.3f}")
 
 
-def grid(corner: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
+def grid(
+    corner: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]], align: str = "---:"
+) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        corner: above the names of the rows.
+        rows, columns: their names.
+        cells: a row of text for each of ``rows``, a cell for each of ``columns``.
+        align: ``---:`` for numbers, ``---`` for words.
+    """
+    lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" + f"|{align}" * len(columns) + "|"]
     lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(rows, cells, strict=True)]
     return lines
 
