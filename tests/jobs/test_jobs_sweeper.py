@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 
 from emer.errors import EmerError
+from emer.files import write_json
 
 
 def split(jobs: list[str], *arguments: str, batch: int | None = None) -> list[list[list[str]]]:
@@ -56,3 +60,20 @@ def test_a_job_is_no_sweep_of_its_own() -> None:
     with pytest.raises(EmerError, match="has an empty job"):
         split(["method=emer", ""])
     assert split(["method=emer tags=[a,b]"]) == [[["method=emer", "tags=[a,b]"]]]
+
+
+@pytest.mark.parametrize(("started", "ends"), [(True, 1), (False, 0)])
+def test_a_sweep_with_a_failed_job_still_ends_with_its_table(tmp_path: Path, started: bool, ends: int) -> None:
+    """Hydra calls back at the end of a sweep only if no job failed."""
+    Plugins.instance()
+    sweeper = importlib.import_module("hydra_plugins.emer_jobs.sweeper").JobsSweeper(["method=emer"])
+    told: list[str] = []
+    callbacks = SimpleNamespace(on_multirun_end=lambda config, config_name: told.append(config_name))
+    sweeper.hydra_context = SimpleNamespace(callbacks=callbacks)
+    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "job": {"config_name": "train"}}})
+    sweeper.launcher = None  # where the sweep of Hydra stops with an error
+    if started:
+        write_json(tmp_path / "0_emer" / "status.json", {"status": "failed"})
+    with pytest.raises(AssertionError):
+        sweeper.sweep([])
+    assert told == ["train"] * ends

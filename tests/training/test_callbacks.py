@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from emer.errors import EmerError
-from emer.training.callbacks import RandomState, RanksAgree, StopEarly, WeightHistogram, WeightTrajectory
+from emer.training import callbacks
+from emer.training.callbacks import RandomState, RanksAgree, StopEarly, Throughput, WeightHistogram, WeightTrajectory
 
 
 def draw() -> list[float]:
@@ -94,3 +95,21 @@ def test_ranks_with_different_settings_stop(identities, message, on_two_processe
         return "agreed"
 
     assert all(message in answer for answer in on_two_processes(agree))
+
+
+def test_the_speed_leaves_out_the_first_step_which_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 9.0, 10.0, 10.5, 11.0, 12.0])
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    throughput = Throughput()
+    assert throughput.rows_per_second is None
+
+    def step(candidates: int) -> None:
+        batch = SimpleNamespace(mask=torch.ones(1, candidates, dtype=torch.bool))
+        throughput.on_train_batch_start(None, None, batch, 0)  # type: ignore[arg-type]
+        throughput.on_train_batch_end(None, None, None, batch, 0)  # type: ignore[arg-type]
+
+    step(18)
+    assert throughput.rows_per_second == 2.0  # nothing else is known: 18 in 9 seconds
+    step(30)
+    step(60)
+    assert throughput.rows_per_second == 60.0  # 90 in .5 and 1 seconds

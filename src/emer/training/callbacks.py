@@ -184,17 +184,20 @@ def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
 class Throughput(Callback):
     """Counts the candidates that went through training steps, and the seconds that the steps took, in this process.
 
-    Reading batches, validation and what a resumed run did before are not counted.
+    Reading batches, validation and what a resumed run did before are not counted. The first step is neither, where
+    there are others: it loads and compiles kernels, which takes as long as many steps.
     """
 
     def __init__(self) -> None:
         self.rows, self.seconds = 0, 0.0
+        self._first: tuple[int, float] | None = None
         self._started = 0.0
 
     @property
     def rows_per_second(self) -> float | None:
         """None before the first step."""
-        return self.rows / self.seconds if self.seconds > 0 else None
+        rows, seconds = (self.rows, self.seconds) if self.rows else self._first or (0, 0.0)
+        return rows / seconds if seconds > 0 else None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_index: int
@@ -204,8 +207,13 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        self.rows += int(batch.mask.sum())  # waits for a GPU to finish the step
-        self.seconds += time.perf_counter() - self._started
+        rows = int(batch.mask.sum())  # waits for a GPU to finish the step
+        seconds = time.perf_counter() - self._started
+        if self._first is None:
+            self._first = rows, seconds
+            return
+        self.rows += rows
+        self.seconds += seconds
 
 
 class RanksAgree(Callback):

@@ -6,6 +6,8 @@ Hydra's own sweeper knows full grids only, in which every method would meet ever
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,6 +35,17 @@ class JobsSweeper(BasicSweeper):
         self.jobs = [str(job).split() for job in jobs]
         if not all(self.jobs):
             raise EmerError("hydra.sweeper.jobs has an empty job; give each its overrides, such as 'method=emer'")
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run all jobs. Where one failed Hydra leaves out the callbacks, but a table of the others is wanted."""
+        try:
+            return super().sweep(arguments)
+        except Exception:
+            assert self.config is not None and self.hydra_context is not None
+            if any(Path(self.config.hydra.sweep.dir).glob("*/status.json")):
+                name = self.config.hydra.job.config_name
+                self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=name)
+            raise
 
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None

@@ -14,8 +14,9 @@ from emer.files import write_json
 from emer.metrics.seed_intervals import seed_difference, seed_interval
 from emer.reports.groups import group_runs
 from emer.reports.papers.definitions import Claim, Component, Experiment
-from emer.reports.papers.numbers import Numbers
+from emer.reports.papers.numbers import Number, Numbers
 from emer.reports.papers.offline import offline_numbers, value_of, variants_of
+from emer.reports.papers.presence import variants_amiss
 from emer.reports.papers.special import front_numbers, ippo_numbers, loss_numbers, relation_numbers, skew_numbers
 from emer.reports.runs import find_runs, read_runs
 
@@ -121,12 +122,17 @@ def test_the_hypervolume_of_a_front_by_hand(tmp_path: Path) -> None:
             ("test/label_gauc/mean", "test/pxtr_gauc/mean", "test/iput_gauc/mean", "test/label_auc/sum"), 0.5
         )
         write_json(run / "metrics.json", {**metrics, **floors, **rest})
-    definition = replace(DEFINITION, kind="front", metrics={"label_gauc/a": "a", "label_gauc/b": "b"})
+    variants = {"bce_watch": "watch", "bce_like": "like"}
+    metrics_of_front = {"label_gauc/a": "a", "label_gauc/b": "b"}
+    definition = replace(DEFINITION, kind="front", variants=variants, metrics=metrics_of_front)
     # Both are runs of one label and seed, told apart by tag and a setting.
     text = (tmp_path / "bce_like" / "config.yaml").read_text().replace("lr: 0.1", "lr: 0.2")
     (tmp_path / "bce_like" / "config.yaml").write_text(text)
     numbers = Numbers(front_numbers(definition, grouped(tmp_path)))
     assert numbers.of_seeds("simulated", "bce", "hypervolume") == pytest.approx({1: 0.08})
+    # A front that lacks a point dominates less, which says nothing of the method.
+    lacking = replace(definition, variants={**variants, "bce_even": "even"})
+    assert front_numbers(lacking, grouped(tmp_path)) == []
 
 
 def test_the_drop_under_label_skew(tmp_path: Path) -> None:
@@ -134,7 +140,9 @@ def test_the_drop_under_label_skew(tmp_path: Path) -> None:
         made_run(
             tmp_path, "m", 1, gain=gain, settings={"tags": [f"bce_{share}"], "method.optimizer.lr": rate}, name=share
         )
-    definition = replace(DEFINITION, kind="skew", metrics={"auc_sum/a,b": "sum"})
+    made_run(tmp_path, "borda", 1, name="strange")  # whose name tells no share
+    variants = {"bce_all": "all", "bce_tenth": "a tenth"}
+    definition = replace(DEFINITION, kind="skew", variants=variants, metrics={"auc_sum/a,b": "sum"})
     rows = skew_numbers(definition, grouped(tmp_path))
     numbers = Numbers(rows)
     assert numbers.of_seeds("simulated", "bce_tenth", "drop") == pytest.approx({1: 0.12})
@@ -170,3 +178,12 @@ def test_rounds_of_ippo(tmp_path: Path) -> None:
     assert numbers.of_seeds("simulated", "pantheon", "weight/like@1") == {1: 1.05}
     assert numbers.of_seeds("simulated", "pantheon", "accepted") == {1: 1.0}
     assert numbers.of_seeds("simulated", "pantheon", "rounds") == {1: 2.0}
+
+
+def test_a_column_without_runs_and_runs_without_a_column_are_named() -> None:
+    rows = [Number("simulated", name, "", "label_gauc/a", 1, 0.5) for name in ("emer", "borda", "random order")]
+    told = [(problem.run, problem.kind) for problem in variants_amiss(DEFINITION, rows)]
+    assert told == [("other", "missing"), ("borda", "unknown")]
+    front = replace(DEFINITION, kind="front", variants={"bce_even": "even"}, reference="")
+    rows = [Number("simulated", name, "", "label_gauc/a", 1, 0.5) for name in ("bce_even", "bce")]
+    assert variants_amiss(front, rows) == []  # a front is called by its method

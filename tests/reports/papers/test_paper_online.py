@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emer.data.table import RequestTable
+from emer.errors import EmerError
 from emer.files import write_json
 from emer.reports.papers.numbers import Numbers
 from emer.reports.papers.online import daily_numbers, online_numbers
@@ -75,3 +76,13 @@ def test_rates_by_activity_and_category() -> None:
     assert numbers.of_seeds("log", "category 1", "rate/follow") == {1: 1.0}  # the third was not shown
     assert numbers.of_seeds("log", "category 2", "rate/follow") == {1: 0.0}
     assert numbers.find("log", "low", "rate/follow") is None
+
+
+def test_a_log_without_activity_is_an_error() -> None:
+    schema = Schema(objectives=(Objective("pctr"),), feedback=(Feedback("follow"),))
+    table = RequestTable.build(
+        schema=schema, offsets=[0, 1], request_id=[1], user_id=[1], time_ms=[1], item_id=[1],
+        pxtr=np.full((1, 1), 0.5), exposed=[1], label=[[1]],
+    )  # fmt: skip
+    with pytest.raises(EmerError, match="user categories none and the item categories none"):
+        activity_numbers({1: [table]}, "log")

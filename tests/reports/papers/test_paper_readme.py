@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from emer.reports.papers.definitions import Claim, Component, Experiment
+from emer.reports.papers.definitions import Claim, Component, Experiment, experiment
 from emer.reports.papers.ledger import ledger
 from emer.reports.papers.numbers import Number, Numbers
-from emer.reports.papers.readme import readme
+from emer.reports.papers.readme import readme, table
 from emer.reports.papers.text import published_cell
 
 PARTS = tuple(Component("a", "b", metric) for metric in ("m", "k", "l"))
@@ -45,7 +45,7 @@ def test_the_ledger_says_why_a_claim_was_not_tested() -> None:
     """The log has m, k and l, but not l of this pair."""
     text = ledger({"toy": (TOY, Numbers([gap("m", 3.0), gap("k", 2.0), gap("l", 1.0, "c")]))})
     [row] = [line for line in text.splitlines() if line.startswith("| T1 ")]
-    assert "| – cannot be tested here | not all that it compares was measured on this log |" in row
+    assert "| – cannot be tested here | not all that it compares was measured on this log (A – B) |" in row
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,16 @@ def test_a_readme_says_what_its_intervals_count(kind: str, sample: str, counts: 
 )
 def test_published_numbers_stand_as_the_paper_prints_them(value: float | None, kind: str, text: str) -> None:
     assert published_cell(value, kind, "m") == text
+
+
+def test_a_category_of_videos_is_not_compared_with_a_kind_of_users() -> None:
+    rows = [
+        Number("simulated", variant, "", "rate/like", seed, value + seed / 100)
+        for variant, value in (("new", 0.3), ("full", 0.1), ("category 1", 0.5))
+        for seed in (1, 2)
+    ]
+    lines = table(experiment("emer_figure_1"), Numbers(rows), "simulated")
+    assert lines[0] == "|  | new users | full activity | category 1 |"
+    differences = lines.index("Difference from full activity, bold where the interval leaves out 0:")
+    assert lines[differences + 2] == "|  | new users |"
+    assert "+0.2000" in lines[differences + 4]

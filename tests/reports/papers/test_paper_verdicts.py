@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emer.reports.papers.definitions import Claim, Component
+from emer.reports.papers.definitions import Claim, Component, Experiment
+from emer.reports.papers.ledger import why_untested
 from emer.reports.papers.numbers import Number, Numbers
 from emer.reports.papers.verdicts import Verdict, judge
 
@@ -76,3 +77,21 @@ def test_counts_for_the_ledger() -> None:
     rows = [gap("m", 2.0), gap("k", -2.0), gap("l", 0.1)]
     judged = judge(Claim("X", "says", parts), Numbers(rows), "log")
     assert (judged.held, judged.against, judged.seeds) == (1, 1, 5)
+
+
+def test_a_margin_is_corrected_for_the_number_of_statements_too() -> None:
+    """1.05 half widths below the boundary: with four degrees of freedom p is .044 by itself, and .087 of two."""
+    parts = [Component("a", "b", m, margin=0.5) for m in ("m", "k")]
+    rows = [gap("m", -1.55), gap("k", 0.0)]
+    assert verdict(parts, rows) is Verdict.NOT_SUPPORTED
+    assert verdict(parts[:1], rows) is Verdict.CONTRADICTED
+    assert verdict(parts, [gap("m", -4.0), gap("k", 0.0)]) is Verdict.CONTRADICTED
+
+
+def test_the_ledger_says_what_is_missing() -> None:
+    definition = Experiment("toy", "", "", "", "offline", {"a": "Alpha", "b": "Beta"}, {"m": "em", "k": "kay"})
+    claim = Claim("X", "says", tuple(Component("a", "b", m) for m in ("m", "k")))
+    runs = judge(claim, Numbers([gap("m", 2.0), Number("log", "b", "", "k", 1, 0.1)]), "log")
+    assert why_untested(runs, definition) == "not all that it compares was measured on this log (Alpha – Beta)"
+    nothing = judge(claim, Numbers([gap("l", 2.0)]), "log")
+    assert why_untested(nothing, definition) == "not all that it compares was measured on this log"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from emer.pages.svg import COLOURS
 from emer.reports.papers.definitions import Experiment
 from emer.reports.papers.numbers import Numbers
-from emer.reports.papers.text import log_name
+from emer.reports.papers.text import log_name, value_cell
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
 _DASHES = ("-", "--", ":", "-.")
@@ -56,6 +56,8 @@ def losses(definition: Experiment, numbers: Numbers) -> Figure:
             shift = 0.18 * (index - (len(definition.variants) - 1) / 2)
             for place, metric in enumerate(metrics):
                 values = list(numbers.of_seeds(data, variant, metric).values())
+                if not values:
+                    continue
                 label = name if place == 0 else None
                 mark, colour = MARKS[index], COLOURS[index]
                 axes.plot(values, [place + shift] * len(values), mark, color=colour, alpha=0.35, ms=4)
@@ -71,18 +73,22 @@ def losses(definition: Experiment, numbers: Numbers) -> Figure:
 
 def daily(definition: Experiment, numbers: Numbers) -> Figure:
     """Difference up to each day, with the interval over worlds."""
-    [data] = numbers.logs
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    days = [int(metric.split("@")[1]) + 1 for metric in definition.metrics]
-    for index, (variant, name) in enumerate(definition.variants.items()):
-        found = [numbers.find(data, variant, metric, definition.reference) for metric in definition.metrics]
-        told = [number for number in found if number is not None]
-        axes.plot(days, [n.value for n in told], MARKS[index] + "-", color=COLOURS[index], label=name)
-        axes.fill_between(days, [n.low for n in told], [n.high for n in told], color=COLOURS[index], alpha=0.2, lw=0)
-    axes.axhline(0, color="0.5", lw=0.8)
-    _plain(axes, "day", "days with a visit up to then, difference from\nthe fusion formula, % (band: 95 % over worlds)")
-    axes.legend(frameon=False, fontsize=9)
+    figure = Figure(figsize=(5.0 * len(numbers.logs) + 0.6, 3.6), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(numbers.logs), sharey=True))
+    for axes, data in zip(panels, numbers.logs, strict=True):
+        for index, (variant, name) in enumerate(definition.variants.items()):
+            found = [(numbers.find(data, variant, m, definition.reference), m) for m in definition.metrics]
+            told = [(number, int(metric.split("@")[1]) + 1) for number, metric in found if number is not None]
+            days, colour = [day for _, day in told], COLOURS[index]
+            axes.plot(days, [n.value for n, _ in told], MARKS[index] + "-", color=colour, label=name)
+            axes.fill_between(days, [n.low for n, _ in told], [n.high for n, _ in told], color=colour, alpha=0.2, lw=0)
+        axes.axhline(0, color="0.5", lw=0.8)
+        axes.set_title(log_name(data), fontsize=10)
+        _plain(axes, "day", "")
+    panels[0].set_ylabel(
+        "days with a visit up to then, difference from\nthe fusion formula, % (band: 95 % over worlds)"
+    )
+    panels[0].legend(frameon=False, fontsize=9)
     return figure
 
 
@@ -101,7 +107,7 @@ def front(definition: Experiment, numbers: Numbers) -> Figure:
                 seeds = [numbers.of_seeds(data, variant, metric) for metric in (across, up)]
                 axes.plot(list(seeds[0].values()), list(seeds[1].values()), mark, color=colour, alpha=0.25, ms=4)
             volume = numbers.find(data, method, "hypervolume")
-            told = "" if volume is None else f", hypervolume {volume.value:.4f} ± {(volume.high - volume.low) / 2:.4f}"
+            told = "" if volume is None else f", hypervolume {value_cell(volume, definition.kind, volume.metric)}"
             name = definition.variants[variants[0]].split(",")[0]
             axes.plot(points[:, 0], points[:, 1], mark + _DASHES[index], color=colour, ms=8, label=name + told)
             for variant, point in zip(variants, points, strict=True):

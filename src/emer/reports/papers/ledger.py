@@ -28,13 +28,17 @@ def said(claim: Claim) -> str:
 def judgement_cell(judged: Judgement, definition: Experiment) -> str:
     """Verdict and figure in one cell."""
     if judged.verdict is Verdict.UNTESTABLE:
-        return f"{_MARK[judged.verdict]}: {why_untested(judged)}"
+        return f"{_MARK[judged.verdict]}: {why_untested(judged, definition)}"
     return f"**{_MARK[judged.verdict]}**; {our_figure(judged, definition)}"
 
 
-def why_untested(judged: Judgement) -> str:
-    """Why a claim cannot be tested on a log."""
-    return judged.claim.why_not or "not all that it compares was measured on this log"
+def why_untested(judged: Judgement, definition: Experiment) -> str:
+    """Why a claim cannot be tested on a log, with the comparisons whose runs are missing."""
+    if judged.claim.why_not:
+        return judged.claim.why_not
+    pairs = dict.fromkeys((part.variant, part.against) for part in judged.lacking)
+    names = ", ".join(" – ".join(definition.heading(name) for name in pair if name) for pair in pairs)
+    return "not all that it compares was measured on this log" + (f" ({names})" if names else "")
 
 
 def our_figure(judged: Judgement, definition: Experiment) -> str:
@@ -46,7 +50,7 @@ def our_figure(judged: Judgement, definition: Experiment) -> str:
     if len(there) == 1:
         [(part, number)] = there
         return difference_cell(number, definition.kind, part.metric)
-    part, worst = min(there, key=lambda pair: pair[0].sign * pair[1].value / _size(pair[1]))
+    part, worst = min(there, key=lambda pair: (pair[0].margin + pair[0].sign * pair[1].value) / _size(pair[1]))
     metrics = {**definition.metrics, **definition.also}
     what = metrics.get(part.metric, part.metric)
     one, other = (definition.heading(name) for name in (part.variant, part.against))
@@ -102,12 +106,9 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
             if judged is None:
                 cells = ["–", _MARK[Verdict.UNTESTABLE], claim.why_not, "–"]
             else:
-                cells = [
-                    log_name(judged.data),
-                    _MARK[judged.verdict],
-                    why_untested(judged) if judged.verdict is Verdict.UNTESTABLE else our_figure(judged, definition),
-                    str(judged.seeds or "–"),
-                ]
+                untested = judged.verdict is Verdict.UNTESTABLE
+                told = why_untested(judged, definition) if untested else our_figure(judged, definition)
+                cells = [log_name(judged.data), _MARK[judged.verdict], told, str(judged.seeds or "–")]
             lines.append(f"| {claim.key} | {said(claim)} | {' | '.join(cells)} | {link} |")
         lines.append("")
     return "\n".join(lines)

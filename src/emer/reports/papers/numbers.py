@@ -153,12 +153,12 @@ def read_numbers(path: Path) -> Numbers:
     """Read ``results.csv``.
 
     Raises:
-        DataError: there is no such file, or a row cannot be read.
+        DataError: there is no such file, it holds no numbers, or a row cannot be read.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist")
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         for place, row in enumerate(csv.DictReader(file), start=2):
             try:
                 value, low, high, p = (float(row[name]) if row[name] else math.nan for name in _FLOATS)
@@ -167,4 +167,6 @@ def read_numbers(path: Path) -> Numbers:
                 rows.append(Number(*names, seed, value, low, high, p, int(row["seeds"])))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{path}, row {place}: {error}") from error
+    if not rows:
+        raise DataError(f"{path} holds no numbers; make it anew from the runs, emer paper table=... runs=...")
     return Numbers(rows)

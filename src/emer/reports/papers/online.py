@@ -72,6 +72,12 @@ def _lifetimes(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def tested_arms(folder: Path) -> set[str]:
+    """Arms of a test beside its base."""
+    effects = json.loads((folder / "effects.json").read_text(encoding="utf-8"))
+    return {e["arm"] for e in effects if e["design"] == "twin" and e["segment"] == "all"}
+
+
 def tested_users(folder: Path) -> tuple[int, int]:
     """Users and days of a test."""
     effects = json.loads((folder / "effects.json").read_text(encoding="utf-8"))

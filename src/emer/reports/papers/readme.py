@@ -11,6 +11,7 @@ from emer.reports.papers.numbers import Numbers
 from emer.reports.papers.offline import FLOOR
 from emer.reports.papers.text import difference_cell, grid, log_name, published_cell, value_cell
 from emer.reports.papers.verdicts import judge
+from emer.world.population import ACTIVITY_LEVELS
 
 INTERVALS = {
     "offline": "± is half the 95 % interval over users and seeds (of pooled AUCs over the seeds alone)",
@@ -107,6 +108,8 @@ def table(definition: Experiment, numbers: Numbers, data: str) -> list[str]:
     if definition.reference not in variants:
         return lines
     others = [name for name in variants if name != definition.reference]
+    if kind == "activity":  # a category of videos less a kind of users would be no difference of anything
+        others = [name for name in others if name in ACTIVITY_LEVELS]
     gaps = [
         [difference_cell(numbers.difference(data, name, definition.reference, metric), kind, metric) for name in others]
         for metric in metrics

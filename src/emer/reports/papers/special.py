@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from emer.data.table import RequestTable
+from emer.errors import EmerError
 from emer.metrics.hypervolume import hypervolume
 from emer.metrics.seed_intervals import interval_over_seeds
 from emer.reports.groups import Grouped
@@ -29,6 +30,9 @@ def activity_numbers(logs: Mapping[int, Iterable[RequestTable]], data: str) -> l
     Args:
         logs: seed of a simulated world -> the tables of its log.
         data: what the log is called.
+
+    Raises:
+        EmerError: the log has no activity of users or no category of videos.
     """
     found: dict[tuple[str, str], dict[int, float]] = {}
     for seed, tables in logs.items():
@@ -39,8 +43,13 @@ def activity_numbers(logs: Mapping[int, Iterable[RequestTable]], data: str) -> l
 
 def _rates(tables: list[RequestTable]) -> dict[tuple[str, str], float]:
     schema = tables[0].schema
-    activity = [c.name for c in schema.user_categories].index("activity")
-    category = [c.name for c in schema.item_categories].index("category")
+    users, videos = ([c.name for c in of] for of in (schema.user_categories, schema.item_categories))
+    if "activity" not in users or "category" not in videos:
+        raise EmerError(
+            f"the log has the user categories {', '.join(users) or 'none'} and the item categories "
+            f"{', '.join(videos) or 'none'}; activity and category are wanted, as data=simulated has them"
+        )
+    activity, category = users.index("activity"), videos.index("category")
     shown = [table.exposed for table in tables]
     labels = np.concatenate([table.label[keep] for table, keep in zip(tables, shown, strict=True)])
     levels = np.concatenate(
@@ -74,21 +83,22 @@ def loss_numbers(grouped: Grouped) -> list[Number]:
 def front_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
     """``hypervolume`` of each method's front, seed by seed, from the random order.
 
-    A method is what stands before the last ``_`` of its variants, which differ in the weights of their labels.
+    A method is what stands before the last ``_`` of its variants, which differ in the weights of their labels. A seed
+    that lacks one of them has no hypervolume: fewer points dominate less, whatever the method.
     """
     metrics = list(definition.metrics)
     rows: list[Number] = []
     for section in grouped.sections:
         variants = variants_of(section)
         found: dict[tuple[str, str], dict[int, float]] = {}
-        for method in dict.fromkeys(variant.rsplit("_", 1)[0] for variant in variants):
-            members = {name: runs for name, runs in variants.items() if name.rsplit("_", 1)[0] == method}
-            for seed in sorted(set.intersection(*(set(runs) for runs in members.values()))):
-                points = [[value_of(runs[seed], metric) or 0.0 for metric in metrics] for runs in members.values()]
-                some = next(iter(members.values()))[seed]
-                origin = np.array([value_of(some, metric, floor=True) for metric in metrics], dtype=np.float64)
-                volume = hypervolume(np.array(points, dtype=np.float64), origin)
-                found.setdefault((method, HYPERVOLUME), {})[seed] = volume
+        for method in dict.fromkeys(variant.rsplit("_", 1)[0] for variant in definition.variants):
+            members = [variants.get(name, {}) for name in definition.variants if name.rsplit("_", 1)[0] == method]
+            for seed in sorted(set.intersection(*map(set, members))):
+                points = [[value_of(runs[seed], metric) for metric in metrics] for runs in members]
+                origin = [value_of(members[0][seed], metric, floor=True) for metric in metrics]
+                if not any(value is None for point in [*points, origin] for value in point):
+                    volume = hypervolume(np.array(points, dtype=np.float64), np.array(origin, dtype=np.float64))
+                    found.setdefault((method, HYPERVOLUME), {})[seed] = volume
         rows += _over_seeds(section.data, found)
     return rows
 
@@ -142,6 +152,8 @@ def skew_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
         variants = variants_of(section)
         found: dict[tuple[str, str], dict[int, float]] = {}
         for variant, runs in variants.items():
+            if variant not in definition.variants:
+                continue
             method, share = variant.rsplit("_", 1)
             whole = variants.get(f"{method}_all", {})
             for seed in sorted(set(runs) & set(whole)):

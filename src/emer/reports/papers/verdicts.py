@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from scipy import stats
 
 from emer.online.multiplicity import holm
 from emer.reports.papers.definitions import Claim, Component
@@ -35,6 +36,7 @@ class Judgement:
     verdict: the outcome.
     found: our number for each component, in order; None where it could not be measured.
     seeds: the fewest runs or worlds that one of the numbers rests on; 0 if there is none.
+    lacking: components that the log could tell, but whose runs are missing.
     """
 
     claim: Claim
@@ -42,6 +44,7 @@ class Judgement:
     verdict: Verdict
     found: tuple[Number | None, ...]
     seeds: int
+    lacking: tuple[Component, ...] = ()
 
     @property
     def held(self) -> int:
@@ -63,10 +66,10 @@ def judge(claim: Claim, numbers: Numbers, data: str) -> Judgement:
     pairs = list(zip(claim.components, found, strict=True))
     there = [(part, number) for part, number in pairs if number is not None]
     # A log that has no such pxtr or label at all is judged on the others.
-    lacking = [part for part, number in pairs if number is None and numbers.knows(data, part.metric)]
+    lacking = tuple(part for part, number in pairs if number is None and numbers.knows(data, part.metric))
     seeds = min((number.seeds for _, number in there), default=0)
     if claim.why_not or lacking or not there:
-        return Judgement(claim, data, Verdict.UNTESTABLE, found, seeds)
+        return Judgement(claim, data, Verdict.UNTESTABLE, found, seeds, lacking)
     if all(_low(part, number) > 0 for part, number in there):
         return Judgement(claim, data, Verdict.SUPPORTED, found, seeds)
     adjusted = holm([_p(part, number) for part, number in there])
@@ -87,7 +90,17 @@ def _high(part: Component, number: Number) -> float:
 
 
 def _p(part: Component, number: Number) -> float:
-    """Two-sided p-value of the claim's boundary; with a margin it is the interval that tells, at its level."""
-    if part.margin:
-        return 0.0 if _high(part, number) < 0 else 1.0
-    return 1.0 if np.isnan(number.p) else number.p
+    """Two-sided p-value of the claim's boundary.
+
+    That of a margin follows from the interval's width and has one degree of freedom less than there are seeds: never
+    more than the interval has, so never too small where the interval lies beyond the boundary.
+    """
+    if not part.margin:
+        return 1.0 if np.isnan(number.p) else number.p
+    half = (number.high - number.low) / 2
+    if np.isnan(half):
+        return 1.0
+    freedom = max(number.seeds - 1, 1)
+    distance = abs(part.margin + part.sign * number.value)
+    halves = distance / half if half > 0 else np.inf
+    return float(2 * stats.t.sf(halves * stats.t.ppf(0.975, freedom), freedom))
