@@ -112,6 +112,10 @@ def test_each_run_of_a_sweep_is_tested_in_its_own_world(run, tmp_path) -> None:
     (tmp_path / "out" / "world_1" / "effects.png").unlink()  # would come back if the world were simulated again
     assert run("ab-worlds", *settings).status == 0
     assert (tmp_path / "out" / "worlds.csv").read_bytes() == before
+    table = run("paper", "table=emer_table_4", f"runs={tmp_path / 'sweep'}", "users=60", "days=1", "folder=table_4")
+    assert table.status == 0, table.err[-3000:]
+    text = (tmp_path / "table_4" / "README.md").read_text()
+    assert "2 worlds, 60 users for 1 day" in text and "NoComp" in text and "| WatchTime |" in text
     assert not (tmp_path / "out" / "world_1" / "effects.png").exists()
     other = run("ab-worlds", *settings, "days=2")
     assert other.status == 1 and "holds tests with other settings" in other.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def paper(cfg: DictConfig) -> None:
         raise EmerError("name a table or figure, table=emer_table_3 with runs=..., or a folder of them, ledger=...")
     else:
         definition = experiment(str(cfg.table))
+        users, days = (getattr(definition, k) if cfg.get(k) is None else int(cfg[k]) for k in ("users", "days"))
+        definition = replace(definition, users=users, days=days)
         target = Path(cfg.folder or f"experiments/{definition.name}")
         if cfg.runs is None:
             render(definition, target)

@@ -77,9 +77,9 @@ class Numbers:
 
     @property
     def logs(self) -> list[str]:
-        """Names of the logs: simulated ones before real ones, otherwise in the order of the rows."""
+        """Names of the logs, sorted, the simulated one first."""
         found = list(dict.fromkeys(row.data for row in self.rows))
-        return sorted(found, key=lambda name: name != "simulated")
+        return sorted(found, key=lambda name: (name != "simulated", name))
 
     def variants(self, data: str) -> list[str]:
         """Those that have a value or a difference on a log, in the order of the rows."""

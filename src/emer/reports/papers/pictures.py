@@ -105,7 +105,7 @@ def _heat_panel(
     for i, metric in enumerate(metrics):
         for j, variant in enumerate(variants):
             number = panel.cells.get((metric, variant))
-            text = "–" if number is None else bare(f"{number.value:+.{digits}f}")
+            text = "–" if number is None else _cell(number.value, digits)
             weight = "bold" if number is not None and number.certain else "normal"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, weight=weight)
     axes.set_xticks(
@@ -115,6 +115,12 @@ def _heat_panel(
     axes.tick_params(length=0)
     axes.set_title(panel.title, fontsize=9)
     axes.spines[:].set_visible(False)
+
+
+def _cell(value: float, digits: int) -> str:
+    """Per cent as they are; GAUC without the zero before the point."""
+    text = f"{value:+.{digits}f}"
+    return text if digits == 2 else bare(text)
 
 
 def _value(number: Number | None) -> float:
@@ -133,7 +139,7 @@ def _dots(definition: Experiment, panels: Sequence[Panel]) -> Figure:
         told = {key for panel in panels if panel.title.startswith("published") for key in panel.cells}
         rows = [row for row in rows if row in told] or rows
     labels = [_row_name(definition, metric, variant) for metric, variant in rows]
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(1.9 + 2.9 * columns, lines * (1.1 + 0.3 * len(rows))), layout="constrained")
     drawn = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
