@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from emer.reports.papers.definitions import Claim, Experiment
+from emer.reports.papers.definitions import Claim, Experiment, experiments
 from emer.reports.papers.numbers import Number, Numbers
 from emer.reports.papers.text import difference_cell, log_name
 from emer.reports.papers.verdicts import Judgement, Verdict, judge
@@ -72,7 +72,8 @@ def ledger(found: Mapping[str, tuple[Experiment, Numbers]]) -> str:
         found: name -> an experiment and its numbers, for every experiment that has results.
     """
     rows: list[tuple[Claim, Experiment, Judgement | None]] = []
-    for definition, numbers in found.values():
+    order = {name: place for place, name in enumerate(experiments())}
+    for definition, numbers in sorted(found.values(), key=lambda pair: order.get(pair[0].name, len(order))):
         for claim in definition.claims:
             logs = [data for data in numbers.logs if not claim.logs or data in claim.logs]
             if claim.why_not:
