@@ -124,12 +124,11 @@ def relations(definition: Experiment, numbers: Numbers) -> Figure:
     figure = Figure(figsize=(7.6, 3.9 * len(numbers.logs)), layout="constrained")
     rows = figure.subplots(len(numbers.logs), 2, squeeze=False)
     [variant] = definition.variants
+    kinds = (("correlation", "labels: rank correlation", 2), ("attention", "network: attention", 3))
     for drawn, data in zip(rows, numbers.logs, strict=True):
         found = [r.metric.split("/")[1:] for r in numbers.rows if r.data == data and r.metric.startswith("attention/")]
         names = list(dict.fromkeys(name for pair in found for name in pair))
-        for axes, (kind, title) in zip(
-            drawn, (("correlation", "labels: rank correlation"), ("attention", "network: attention")), strict=True
-        ):
+        for axes, (kind, title, digits) in zip(drawn, kinds, strict=True):
             matrix = np.full((len(names), len(names)), np.nan)
             for one, other in {(a, b) for a, b in found}:
                 value = _of(numbers, data, variant, f"{kind}/{one}/{other}")
@@ -139,7 +138,7 @@ def relations(definition: Experiment, numbers: Numbers) -> Figure:
             middle = np.nanmin(matrix) + 0.6 * (np.nanmax(matrix) - np.nanmin(matrix))
             for i, j in np.argwhere(~np.isnan(matrix)):
                 colour = "white" if matrix[i, j] > middle else "black"
-                axes.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=7.5, color=colour)
+                axes.text(j, i, f"{matrix[i, j]:z.{digits}f}", ha="center", va="center", fontsize=7.5, color=colour)
             axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
             axes.set_yticks(range(len(names)), names, fontsize=8)
             axes.set_title(f"{log_name(data)}, {title}", fontsize=9)

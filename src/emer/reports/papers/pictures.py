@@ -158,6 +158,7 @@ def _dots(definition: Experiment, panels: Sequence[Panel]) -> Figure:
             axes.axvline(0, color="0.5", lw=0.8)
         axes.set_title(panel.title, fontsize=9)
         axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=5)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in drawn[len(panels) :]:
         axes.set_visible(False)

@@ -54,7 +54,7 @@ def published_cell(value: float | None, kind: str, metric: str) -> str:
         return f"{value / 1000:,.1f} K"
     if kind in ("online", "daily"):
         return f"{value:+.3f}"
-    return f"{value:.4g}" if value >= 1 else bare(f"{value:.3f}")
+    return bare(f"{value:.4f}".removesuffix("0"))
 
 
 def grid(
