@@ -63,6 +63,7 @@ class Experiment:
         variants: key of a variant (its run's first tag, else its label) -> heading, in the table's order.
         metrics: metric -> heading, in the table's order.
         reference: the variant that others are compared with; online the base of the test.
+        reference_name: its heading where it is no column.
         also: metric -> heading of what the paper does not report and honesty asks for.
         published: log or scenario -> metric -> variant -> the paper's number; ``all`` if the paper has one.
         unit: of the numbers, for captions.
@@ -79,6 +80,7 @@ class Experiment:
     variants: Mapping[str, str]
     metrics: Mapping[str, str]
     reference: str = ""
+    reference_name: str = ""
     also: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     unit: str = ""
@@ -89,6 +91,8 @@ class Experiment:
 
     def heading(self, variant: str) -> str:
         """What a variant is called in tables and pictures."""
+        if variant == self.reference and self.reference_name:
+            return self.reference_name
         return self.variants.get(variant, variant.replace("_", " "))
 
     @property
