@@ -156,7 +156,9 @@ def ippo(definition: Experiment, numbers: Numbers) -> Figure:
                 label, step = row.metric.removeprefix("weight/").split("@")
                 told.setdefault(label, {}).setdefault(int(step), []).append(row.value)
         for index, (label, of_rounds) in enumerate(told.items()):
-            rounds = sorted(of_rounds)
+            # Where some seeds have stopped early, the mean of the others would jump.
+            most = max(map(len, of_rounds.values()))
+            rounds = sorted(step for step, values in of_rounds.items() if len(values) == most)
             style = {"color": COLOURS[index % len(COLOURS)], "ls": _DASHES[index // len(COLOURS) % len(_DASHES)]}
             axes.plot(
                 rounds,
