@@ -147,7 +147,7 @@ def relations(definition: Experiment, numbers: Numbers) -> Figure:
 
 
 def ippo(definition: Experiment, numbers: Numbers) -> Figure:
-    """The label weights that IPPO tries, round by round: mean and range over the seeds."""
+    """The label weights that IPPO tries, round by round: mean and range over the seeds, as far as all got."""
     figure = Figure(figsize=(5.8 * len(numbers.logs), 4.0), layout="constrained")
     for axes, data in zip(np.atleast_1d(figure.subplots(1, len(numbers.logs))), numbers.logs, strict=True):
         told: dict[str, dict[int, list[float]]] = {}
