@@ -43,7 +43,8 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
     assert len(tables["train"]) > 10_000 and len(tables["validation"]) > 1_000 and len(tables["test"]) > 1_500
 
     settings = ["trainer.max_epochs=1", "logger=none", "baselines.trials=8"]
-    folder = run("train", *data, *settings).folder
+    part = "trainer.limit_train_batches=80"  # of some 210
+    folder = run("train", *data, *settings, part).folder
     metrics, comparison = read(folder / "metrics.json"), read(folder / "comparison.json")
     assert metrics["test/exposed_pxtr_gauc/mean"] > 0.6
     for name in ("label_gauc/click", "exposed_pxtr_gauc/pctr"):
@@ -62,7 +63,7 @@ def test_prepare_train_and_compare_on_the_real_log(run, real_data, shared_cache)
 
     validated = run("validate", f"data.root={prepared.folder}")
     assert "no problems" in validated.out
-    own = run("train", "data=parquet", f"data.root={prepared.folder}", *settings, "num_threads=1").folder
+    own = run("train", "data=parquet", f"data.root={prepared.folder}", *settings, part, "num_threads=1").folder
     assert read(own / "metrics.json") == metrics
     again = run("evaluate", f"run={folder}", f"data_root={real_data}", "num_threads=1")
     assert "metrics equal the run's own exactly" in again.out

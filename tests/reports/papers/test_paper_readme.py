@@ -67,7 +67,13 @@ def test_a_readme_says_what_its_intervals_count(kind: str, sample: str, counts: 
 
 @pytest.mark.parametrize(
     ("value", "kind", "text"),
-    [(0.25, "offline", ".250"), (3.7522, "offline", "3.752"), (-10.826, "online", "-10.826"), (None, "online", "–")],
+    [
+        (0.25, "offline", ".250"),
+        (3.7522, "offline", "3.7522"),
+        (3.67, "offline", "3.670"),
+        (-10.826, "online", "-10.826"),
+        (None, "online", "–"),
+    ],
 )
 def test_published_numbers_stand_as_the_paper_prints_them(value: float | None, kind: str, text: str) -> None:
     assert published_cell(value, kind, "m") == text
