@@ -216,6 +216,7 @@ def known(defaults: dict[str, Any]) -> set[str]:
     return set(defaults).union(*(keys_of(*overrides) for overrides in others), keys_of("logger=many"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_setting_named_exists(document: Path, known: set[str]) -> None:
     named = {code.split("=")[0] for code in inline_code(text_of(document))}
@@ -269,6 +270,7 @@ def test_the_ablations_of_the_methods_are_the_switches(defaults: dict[str, Any])
     assert said == {name.removeprefix("no_"): f"method.{path}=false" for name, path in switches.items()}
 
 
+@pytest.mark.slow
 def test_the_settings_of_the_fusion_formula(known: set[str]) -> None:
     named = [code for row in table(text_of(METHODS), "use", "settings") for code in inline_code(row[1])]
     assert set(named) == {key for key in known if re.match(r"(method\.tuner|baselines)\.", key)}

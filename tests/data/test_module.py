@@ -99,6 +99,7 @@ SAVES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("save", SAVES)
 def test_resumed_run_sees_the_same_batches_and_ends_with_the_same_weights(

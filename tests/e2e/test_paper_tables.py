@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from emer.reports.papers.numbers import read_numbers
+
+pytestmark = pytest.mark.e2e
 
 
 def test_a_sweep_ends_with_the_readme_of_its_table(run, tmp_path: Path) -> None:

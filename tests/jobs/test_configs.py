@@ -64,6 +64,11 @@ def options() -> list[tuple[str, str]]:
     return sorted((p.parent.relative_to(CONF).as_posix(), p.stem) for p in CONF.glob("*/*.yaml"))
 
 
+def marked(option: tuple[str, str]) -> Any:
+    """The many experiments, each of which composes everything, are not for the quick tier."""
+    return pytest.param(*option, marks=[pytest.mark.slow] if option[0] == "experiment" else [])
+
+
 METHODS = sorted(p.stem for p in (CONF / "method").glob("*.yaml"))
 SWITCHES = [(method, name) for method in METHODS for name in ablations_of(method)]
 
@@ -90,7 +95,7 @@ def test_the_configs_are_all_there() -> None:
     assert len(options()) >= 30
 
 
-@pytest.mark.parametrize(("group", "option"), options(), ids=lambda x: str(x))
+@pytest.mark.parametrize(("group", "option"), map(marked, options()), ids=str)
 def test_every_option_composes_and_resolves(group: str, option: str) -> None:
     rootless = {("data", "kuairand"), ("data", "parquet"), ("experiment", "kuairand")}
     required = ["data.root=/somewhere"] if (group, option) in rootless else []
@@ -234,6 +239,7 @@ def test_labels_come_from_the_switches() -> None:
     )
 
 
+@pytest.mark.slow
 def test_identity_is_what_decides_the_numbers() -> None:
     base = identity(composed())
     for same in ("tags=[a]", "logger=none", "paths.output_dir=elsewhere", "ckpt_path=auto", "task_name=other"):

@@ -42,6 +42,7 @@ def test_the_standard_policys_rates_come_out(fitted) -> None:
         assert abs(after[name]) < 0.05, name
 
 
+@pytest.mark.slow
 def test_nothing_but_intercepts_and_slopes_moves(detuned, fitted) -> None:
     setting, _, _ = fitted
     assert set(setting.parameters) - set(detuned.parameters) <= FITTED
@@ -57,6 +58,7 @@ def test_a_slope_grows_where_selection_tells_too_little() -> None:
     assert lift_gap(found, "dislike") < 0
 
 
+@pytest.mark.slow
 def test_rates_are_totals_over_impressions(detuned) -> None:
     found = measure(detuned, USERS[:60])
     assert found.rates["standard"]["click"] > found.rates["random"]["click"]

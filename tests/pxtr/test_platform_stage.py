@@ -117,6 +117,7 @@ def test_another_world_or_setting_is_another_stage(place: Setting, stage: Traine
     assert name_of(replace(made, cache_dir="elsewhere"), world, 24, 8) == folder.name
 
 
+@pytest.mark.slow
 def test_the_same_settings_train_the_same_stage(tmp_path: Path) -> None:
     few = {"exposures": 5_000, "users": 150}
     first, second = (setting(tmp_path / name, **few) for name in "ab")
