@@ -65,8 +65,9 @@ def options() -> list[tuple[str, str]]:
 
 
 def marked(option: tuple[str, str]) -> Any:
-    """The many experiments, each of which composes everything, are not for the quick tier."""
-    return pytest.param(*option, marks=[pytest.mark.slow] if option[0] == "experiment" else [])
+    """The many small files, each of which composes everything, are not for the quick tier."""
+    many = option[0] in ("experiment", "ablation", "objective")
+    return pytest.param(*option, marks=[pytest.mark.slow] if many else [])
 
 
 METHODS = sorted(p.stem for p in (CONF / "method").glob("*.yaml"))
