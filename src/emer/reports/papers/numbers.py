@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -138,6 +138,20 @@ class Numbers:
             if found := self.of_seeds(data, variant, metric, base):
                 return found
         return {}
+
+
+Found = Mapping[tuple[str, str], Mapping[int, float]]
+"""(variant, metric) -> seed of the run or world -> its value."""
+
+
+def with_means(data: str, found: Found, against: str = "") -> list[Number]:
+    """Single values by seed, and after those of each variant and metric their mean with its interval."""
+    rows: list[Number] = []
+    for (variant, metric), of_seeds in found.items():
+        rows += [Number(data, variant, against, metric, seed, value) for seed, value in sorted(of_seeds.items())]
+        over = interval_over_seeds(list(of_seeds.values()))
+        rows.append(Number.mean(data, variant, against, metric, over))
+    return rows
 
 
 def as_csv(rows: Sequence[Number]) -> str:

@@ -93,8 +93,7 @@ def value_of(run: Run, metric: str, floor: bool = False) -> float | None:
 
     Args:
         run: a finished run.
-        metric: a test metric, ``auc_sum/<labels>``, ``loss/<term>`` (of the validation requests at the epoch whose
-            checkpoint was kept), or ``log_speed`` (natural logarithm of candidates per second).
+        metric: a test metric, ``auc_sum/<labels>``, or ``log_speed`` (natural logarithm of candidates per second).
         floor: what a random order is expected to have.
     """
     if metric.startswith(SUM):
@@ -106,24 +105,7 @@ def value_of(run: Run, metric: str, floor: bool = False) -> float | None:
     if metric == "log_speed":
         speed = run.costs.get("train_rows_per_second")
         return math.log(speed) if speed else None
-    if metric.startswith("loss/"):
-        return losses(run).get(metric.removeprefix("loss/"))
     return run.metrics.get(metric)
-
-
-def losses(run: Run) -> dict[str, float]:
-    """Objective -> its prior loss (EMER eq. 3) on the validation requests at the epoch whose checkpoint was kept.
-
-    ``sd`` is the standard deviation over the objectives, ``mean`` their mean.
-    """
-    prefix = "val/prior/"
-    best = RunFolder(run.path).read("validation.json")
-    of = {name.removeprefix(prefix): value for name, value in best.items() if name.startswith(prefix)}
-    if len(of) < 2:
-        return of
-    mean = sum(of.values()) / len(of)
-    sd = math.sqrt(sum((value - mean) ** 2 for value in of.values()) / (len(of) - 1))
-    return {**of, "mean": mean, "sd": sd}
 
 
 def _values(data: str, variant: str, metric: str, runs: Mapping[int, Run]) -> list[Number]:

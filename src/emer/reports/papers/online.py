@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from emer.metrics.seed_intervals import interval_over_seeds
 from emer.online.experiment import LT_DAYS
 from emer.online.worlds import read_worlds
-from emer.reports.papers.numbers import Number
+from emer.reports.papers.numbers import Number, with_means
 
 Worlds = Mapping[str, Mapping[int, Path]]
 """Kind of platform -> seed of the world -> folder of its A/B test."""
@@ -27,10 +26,7 @@ def online_numbers(worlds: Worlds, base: str) -> list[Number]:
     rows: list[Number] = []
     for kind, folders in worlds.items():
         table = read_worlds(folders, base)
-        for (arm, metric), found in table.of_world.items():
-            rows += [Number(kind, arm, base, metric, seed, percent) for seed, percent in found.items()]
-            over = interval_over_seeds(list(found.values()))
-            rows.append(Number.mean(kind, arm, base, metric, over))
+        rows += with_means(kind, table.of_world, base)
     return rows
 
 
@@ -41,17 +37,14 @@ def daily_numbers(worlds: Worlds, base: str) -> list[Number]:
     """
     rows: list[Number] = []
     for kind, folders in worlds.items():
-        found: dict[tuple[str, int], dict[int, float]] = {}
+        found: dict[tuple[str, str], dict[int, float]] = {}
         for seed, folder in folders.items():
             lifetimes = _lifetimes(folder)
             for arm, of_arm in lifetimes.items():
                 for day in range(1, LT_DAYS):
                     if arm != base:
-                        found.setdefault((arm, day), {})[seed] = 100 * (of_arm[day] / lifetimes[base][day] - 1)
-        for (arm, day), of_seeds in found.items():
-            metric = f"LT@{day}"
-            rows += [Number(kind, arm, base, metric, seed, value) for seed, value in of_seeds.items()]
-            rows.append(Number.mean(kind, arm, base, metric, interval_over_seeds(list(of_seeds.values()))))
+                        found.setdefault((arm, f"LT@{day}"), {})[seed] = 100 * (of_arm[day] / lifetimes[base][day] - 1)
+        rows += with_means(kind, found, base)
     return rows
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -10,11 +12,12 @@ from scipy.stats import spearmanr
 from emer.data.table import RequestTable
 from emer.errors import EmerError
 from emer.metrics.hypervolume import hypervolume
-from emer.metrics.seed_intervals import interval_over_seeds
 from emer.reports.groups import Grouped
+from emer.reports.histories import PRIOR
 from emer.reports.papers.definitions import Experiment
-from emer.reports.papers.numbers import Number
-from emer.reports.papers.offline import losses, value_of, variants_of
+from emer.reports.papers.numbers import Number, with_means
+from emer.reports.papers.offline import value_of, variants_of
+from emer.reports.runs import Run
 from emer.run_folder import RunFolder
 from emer.world.population import ACTIVITY_LEVELS
 
@@ -38,7 +41,7 @@ def activity_numbers(logs: Mapping[int, Iterable[RequestTable]], data: str) -> l
     for seed, tables in logs.items():
         for key, rate in _rates(list(tables)).items():
             found.setdefault(key, {})[seed] = rate
-    return _over_seeds(data, found)
+    return with_means(data, found)
 
 
 def _rates(tables: list[RequestTable]) -> dict[tuple[str, str], float]:
@@ -69,15 +72,19 @@ def _rates(tables: list[RequestTable]) -> dict[tuple[str, str], float]:
 
 def loss_numbers(grouped: Grouped) -> list[Number]:
     """``loss/<objective>`` of every variant, with ``loss/mean`` and ``loss/sd`` over the objectives."""
-    rows: list[Number] = []
-    for section in grouped.sections:
-        found: dict[tuple[str, str], dict[int, float]] = {}
-        for variant, runs in variants_of(section).items():
-            for seed, run in runs.items():
-                for name, value in losses(run).items():
-                    found.setdefault((variant, LOSS + name), {})[seed] = value
-        rows += _over_seeds(section.data, found)
-    return rows
+    return _of_runs(grouped, lambda run: {LOSS + name: value for name, value in losses(run).items()})
+
+
+def losses(run: Run) -> dict[str, float]:
+    """Objective -> its prior loss (EMER eq. 3) on the validation requests at the epoch whose checkpoint was kept.
+
+    ``sd`` is the standard deviation over the objectives, ``mean`` their mean.
+    """
+    best = RunFolder(run.path).read("validation.json")
+    of = {name.removeprefix(PRIOR): value for name, value in best.items() if name.startswith(PRIOR)}
+    if len(of) < 2:
+        return of
+    return {**of, "mean": statistics.fmean(of.values()), "sd": statistics.stdev(of.values())}
 
 
 def front_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
@@ -99,7 +106,7 @@ def front_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
                 if not any(value is None for point in [*points, origin] for value in point):
                     volume = hypervolume(np.array(points, dtype=np.float64), np.array(origin, dtype=np.float64))
                     found.setdefault((method, HYPERVOLUME), {})[seed] = volume
-        rows += _over_seeds(section.data, found)
+        rows += with_means(section.data, found)
     return rows
 
 
@@ -108,20 +115,12 @@ def relation_numbers(grouped: Grouped) -> list[Number]:
 
     Attention between the objectives that predict two labels is made symmetric, as a correlation is.
     """
-    rows: list[Number] = []
-    for section in grouped.sections:
-        found: dict[tuple[str, str], dict[int, float]] = {}
-        for variant, runs in variants_of(section).items():
-            for seed, run in runs.items():
-                content = RunFolder(run.path).read("relations.json")
-                if content:
-                    for metric, value in _relations(content).items():
-                        found.setdefault((variant, metric), {})[seed] = value
-        rows += _over_seeds(section.data, found)
-    return rows
+    return _of_runs(grouped, lambda run: _relations(RunFolder(run.path).read("relations.json")))
 
 
 def _relations(content: Mapping[str, object]) -> dict[str, float]:
+    if not content:
+        return {}
     attention, correlation, predicts = (content[name] for name in ("attention", "label_correlation", "predicts"))
     assert isinstance(attention, dict) and isinstance(correlation, dict) and isinstance(predicts, dict)
     objectives = {label: attention["names"].index(objective) for objective, label in predicts.items()}
@@ -160,33 +159,35 @@ def skew_numbers(definition: Experiment, grouped: Grouped) -> list[Number]:
                 before, after = value_of(whole[seed], metric), value_of(runs[seed], metric)
                 if share != "all" and before is not None and after is not None:
                     found.setdefault((variant, DROP), {})[seed] = before - after
-        rows += _over_seeds(section.data, found)
+        rows += with_means(section.data, found)
     return rows
 
 
 def ippo_numbers(grouped: Grouped) -> list[Number]:
     """``weight/<label>@<round>`` of the reference's label weights, and ``accepted``, ``rounds`` in all."""
+    return _of_runs(grouped, lambda run: _rounds(RunFolder(run.path).read("archive.json")))
+
+
+def _rounds(content: Mapping[str, Any]) -> dict[str, float]:
+    rounds = content.get("rounds", [])
+    if not rounds:
+        return {}
+    weights = {
+        f"weight/{label}@{told['round']}": weight
+        for told in rounds
+        for label, weight in zip(content["labels"], told["weights"], strict=True)
+    }
+    return {**weights, "accepted": float(sum(told["accepted"] for told in rounds)), "rounds": float(len(rounds))}
+
+
+def _of_runs(grouped: Grouped, told: Callable[[Run], Mapping[str, float]]) -> list[Number]:
+    """What ``told`` says of every run, metric by metric, with means over the seeds."""
     rows: list[Number] = []
     for section in grouped.sections:
         found: dict[tuple[str, str], dict[int, float]] = {}
         for variant, runs in variants_of(section).items():
             for seed, run in runs.items():
-                content = RunFolder(run.path).read("archive.json")
-                rounds = content.get("rounds", [])
-                for told in rounds:
-                    for label, weight in zip(content["labels"], told["weights"], strict=True):
-                        found.setdefault((variant, f"weight/{label}@{told['round']}"), {})[seed] = weight
-                if rounds:
-                    accepted = float(sum(told["accepted"] for told in rounds))
-                    found.setdefault((variant, "accepted"), {})[seed] = accepted
-                    found.setdefault((variant, "rounds"), {})[seed] = float(len(rounds))
-        rows += _over_seeds(section.data, found)
-    return rows
-
-
-def _over_seeds(data: str, found: Mapping[tuple[str, str], Mapping[int, float]]) -> list[Number]:
-    rows: list[Number] = []
-    for (variant, metric), of_seeds in found.items():
-        rows += [Number(data, variant, "", metric, seed, value) for seed, value in sorted(of_seeds.items())]
-        rows.append(Number.mean(data, variant, "", metric, interval_over_seeds(list(of_seeds.values()))))
+                for metric, value in told(run).items():
+                    found.setdefault((variant, metric), {})[seed] = value
+        rows += with_means(section.data, found)
     return rows
